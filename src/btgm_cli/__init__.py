@@ -1,0 +1,1 @@
+"""Boltzmann tuning of generative models."""
