@@ -1,0 +1,59 @@
+# One environment serves every target: .venv, made on first use from pyproject.toml and
+# constraints.txt. Needs python3 (3.11 or newer) and make, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+DIST ?= dist
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all lint format type bench build clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  ARGS='...' is handed on, for example: make run ARGS='target.rho=0.01'"
+
+run: $(STAMP) ## Favour fours: tune the MNIST GAN that ships with the package
+	$(BIN)/btgm run model=gan_mnist criterion=log_class4 $(ARGS)
+
+test: $(STAMP) ## Run the default tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(STAMP) ## Run every test, the slow statistical ones too
+	$(BIN)/python -m pytest -m '' $(ARGS)
+
+lint: $(STAMP) ## Check style and formatting with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## Mend style and formatting with ruff
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(STAMP) ## Check types with mypy
+	$(BIN)/mypy
+
+bench: $(STAMP) ## Time a training step against the bare criterion gradient
+	$(BIN)/python -m btgm_cli.bench $(ARGS)
+
+build: $(STAMP) ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(DIST)
+
+clean: ## Remove .venv, caches and build products; outputs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests experiments -name __pycache__ -prune -exec rm -rf {} +
+
+# The build tools come first and from the same constraints, so that the editable install needs no
+# second, unpinned environment. The stamp is the last step: an install cut short is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "btgm needs Python 3.11 or newer, and '$(PYTHON)' is not. Try: make PYTHON=python3.11 ..." >&2; \
+		exit 1; }
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install -c constraints.txt torch hatchling editables
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@

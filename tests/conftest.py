@@ -1,0 +1,47 @@
+"""What holds for every test: one torch thread, no window, and no global left changed."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+    mpl.use("Agg")
+
+
+def _globals() -> dict[str, object]:
+    """Every piece of process-wide state that a library could move behind its caller's back."""
+    name, keys, position, *gauss = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's default device": torch.get_default_device(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's deterministic flag": torch.are_deterministic_algorithms_enabled(),
+        "torch's gradient mode": torch.is_grad_enabled(),
+        "torch's global random state": torch.get_rng_state().numpy().tobytes(),
+        "numpy's global random state": (name, keys.tobytes(), position, *gauss),
+    }
+
+
+def _restore(before: dict[str, object], numpy_state: tuple) -> None:
+    torch.set_default_dtype(before["torch's default dtype"])
+    torch.set_default_device(before["torch's default device"])
+    torch.set_num_threads(before["torch's number of threads"])
+    torch.use_deterministic_algorithms(before["torch's deterministic flag"])
+    torch.set_grad_enabled(before["torch's gradient mode"])
+    np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@pytest.fixture(autouse=True)
+def untouched_globals(one_thread):
+    """Fail the test that pollutes, and put things back so that the next one is judged alone."""
+    before, numpy_state = _globals(), np.random.get_state()  # noqa: NPY002
+    yield
+    after = _globals()
+    changed = [what for what, value in before.items() if after[what] != value]
+    if changed:
+        _restore(before, numpy_state)
+        pytest.fail(f"this test changed {', '.join(changed)}: pass a generator, or restore it")
