@@ -5,6 +5,7 @@ Nothing here imports another module of the package. Divergences are in nats, all
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -67,6 +68,59 @@ class SettingError(BtgmError):
         self.setting = setting
 
 
+FIG5_BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+"""The path of the paper's Fig. 5."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What Algorithm 1 is to meet: exactly one of these; none means the path of Fig. 5.
+
+    Args:
+        C_D: KL budget KL(q‖p) in nats (Eq. 1).
+        C_f: mean E_q f in the criterion's unit (Eq. 4).
+        rho: mass of the top quantile to sample, a KL budget of −log ρ nats (§4.1).
+        betas: a warm-started path of tilts, increasing: the Pareto front.
+
+    Raises:
+        SettingError: two of them, or a value out of range.
+    """
+
+    C_D: float | None = None
+    C_f: float | None = None
+    rho: float | None = None
+    betas: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) > 1:
+            text = ", ".join(f"target.{name}" for name in given)
+            raise SettingError("target", given, f"give one target, not {len(given)} ({text})")
+        if self.C_D is not None and not 0 < self.C_D < math.inf:
+            raise SettingError("target.C_D", self.C_D, "must be a positive number of nats")
+        if self.C_f is not None and not math.isfinite(self.C_f):
+            raise SettingError("target.C_f", self.C_f, "must be finite")
+        if self.rho is not None and not 0 < self.rho < 1:
+            raise SettingError("target.rho", self.rho, "must be between 0 and 1")
+        if self.betas is not None:
+            self._check_betas(tuple(self.betas))
+
+    @property
+    def path(self) -> tuple[float, ...] | None:
+        """The betas to visit, or None when they are searched for."""
+        if self.betas is not None:
+            return tuple(float(beta) for beta in self.betas)
+        searched = (self.C_D, self.C_f, self.rho) != (None, None, None)
+        return None if searched else FIG5_BETAS
+
+    def _check_betas(self, betas: tuple[float, ...]) -> None:
+        numbers = [b for b in betas if isinstance(b, int | float) and not isinstance(b, bool)]
+        valid = len(numbers) == len(betas) > 0 and all(0 <= b < math.inf for b in numbers)
+        if not valid or any(b >= c for b, c in zip(betas, betas[1:], strict=False)):
+            expected = "must be a list of increasing numbers, 0 or more, such as [0,0.5,1]"
+            raise SettingError("target.betas", list(betas), expected)
+
+
 @dataclass(frozen=True)
 class Moments:
     """Moments of f and the KL of one tilt, with Monte-Carlo standard errors (KL in nats).
@@ -124,17 +178,34 @@ class PathPoint:
     flow_state: State = field(repr=False)
 
 
+class Journal(Protocol):
+    """Where a run keeps what it has finished, so that a kill loses at most the step in flight."""
+
+    def points(self) -> list[PathPoint]:
+        """The points finished by an earlier, interrupted run, in order."""
+        ...
+
+    def add_point(self, index: int, point: PathPoint) -> None:
+        """Keep a finished point."""
+        ...
+
+    def training_state(self, index: int) -> dict[str, Any] | None:
+        """The last training checkpoint of this point, if any."""
+        ...
+
+    def save_training_state(self, index: int, state: dict[str, Any]) -> None:
+        """Keep a training checkpoint of this point."""
+        ...
+
+
 @dataclass(frozen=True)
-class TuneResult:
-    """What Algorithm 1 leaves: its status with a remedy, the path by pass, and the last β."""
+class Progress:
+    """Where the training stands; `kl` (nats) and `mean` are running estimates from batches."""
 
-    status: Status
-    message: str
-    remedy: str
-    points: Sequence[PathPoint]
-    trace: Sequence[dict[str, Any]]
-
-    @property
-    def beta(self) -> float:
-        """The β of the last pass."""
-        return self.points[-1].moments.beta
+    index: int
+    beta: float
+    step: int
+    steps: int
+    kl: float
+    mean: float
+    passes: int | None

@@ -1,0 +1,6 @@
+"""Built-in criteria: what can be favoured. A plain function x -> (n,) serves as well."""
+
+from btgm_cli.criteria.analytic import Linear, Quadratic
+from btgm_cli.criteria.classifier import LogClass
+
+__all__ = ["Linear", "LogClass", "Quadratic"]

@@ -1,0 +1,40 @@
+"""The analytic model: a standard Gaussian with the identity as decoder."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from btgm_cli.core import SettingError
+
+
+def standard_normal_log_prob(z: Tensor) -> Tensor:
+    """Log density of N(0, I) in nats, shape (n,), for z of shape (n, D)."""
+    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))
+
+
+class Gaussian:
+    """z ~ N(0, I_D), x = z: its tilts are the oracle of the tests.
+
+    Args:
+        latent_dim: D, at least 2.
+    """
+
+    def __init__(self, latent_dim: int = 8) -> None:
+        if isinstance(latent_dim, bool) or not isinstance(latent_dim, int) or latent_dim < 2:
+            raise SettingError("model.latent_dim", latent_dim, "must be a whole number, 2 or more")
+        self.latent_dim = latent_dim
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw z ~ N(0, I), shape (n, D), on the generator's device."""
+        return torch.randn(n, self.latent_dim, generator=generator, device=generator.device)
+
+    def prior_log_prob(self, z: Tensor) -> Tensor:
+        """log p(z) in nats, shape (n,), for z of shape (n, D)."""
+        return standard_normal_log_prob(z)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """X = z, shape (n, D)."""
+        return z

@@ -1,0 +1,124 @@
+"""Maths of the exponential tilt q_β ∝ p exp(βf): estimates from draws, with their errors.
+
+Everything is float64, in nats. Equation numbers are those of Berger & Sebag, *Boltzmann Tuning
+of Generative Models* (2021).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from btgm_cli.core import Moments, Reference
+
+MIN_ESS = 100.0
+"""Fewer effective draws than this carry no figure."""
+
+
+def moments_of_draws(beta: float, f: Tensor, log_ratio: Tensor) -> Moments:
+    """Moments of a tuned model from its own draws (Algorithm 1, second line).
+
+    Args:
+        beta: the tilt that the model was trained for.
+        f: criterion on draws of q, shape (n,).
+        log_ratio: log q(z) − log p(z) on the same draws, shape (n,), nats.
+    """
+    f, log_ratio = f.double(), log_ratio.double()
+    n = f.numel()
+    mean = f.mean()
+    residual = f - mean
+    loss = log_ratio - beta * f
+    return Moments(
+        beta=beta,
+        mean=mean.item(),
+        mean_se=_standard_error(f),
+        var=residual.square().sum().item() / max(n - 1, 1),
+        m3=residual.pow(3).mean().item(),
+        kl=log_ratio.mean().item(),
+        kl_se=_standard_error(log_ratio),
+        loss=loss.mean().item(),
+        loss_se=_standard_error(loss),
+        n=n,
+    )
+
+
+def effective_sample_size(log_weights: Tensor) -> float:
+    """Kish's (Σw)² / Σw² of importance weights given as logs, shape (n,)."""
+    log_weights = log_weights.double()
+    return math.exp(
+        2 * torch.logsumexp(log_weights, 0).item() - torch.logsumexp(2 * log_weights, 0).item()
+    )
+
+
+def pareto_k(log_weights: Tensor) -> float:
+    """Shape k̂ of the weights' upper tail (Vehtari et al., *Pareto Smoothed Importance Sampling*).
+
+    Weights with k̂ above `largest_reliable_k(n)` carry no trustworthy estimate. Equal weights
+    have no tail: −inf.
+    """
+    values = log_weights.double().cpu().numpy()
+    if np.ptp(values) < 1e-12:
+        return -math.inf
+    # Imported here: it takes two seconds, which `btgm --help` need not wait for.
+    from arviz_stats.base import array_stats  # noqa: PLC0415
+
+    _, k = array_stats.psislw(values - values.max())
+    return float(k)
+
+
+def largest_reliable_k(n: int) -> float:
+    """min(1 − 1/log₁₀ n, 0.7), the sample-size-aware threshold of the PSIS paper."""
+    return min(1.0 - 1.0 / math.log10(n), 0.7)
+
+
+def importance_reference(beta: float, f: Tensor) -> Reference:
+    """The tilt at β by self-normalized importance sampling from p (Eqs. 29–31).
+
+    Eq. 31 as printed lacks a β; this is KL = β E_q f − log Z(β). The estimate is biased where the
+    weights degenerate, so it is `reliable` only with at least `MIN_ESS` effective draws and a
+    Pareto k̂ below `largest_reliable_k`. Standard errors by the delta method.
+
+    Args:
+        beta: the tilt.
+        f: criterion on draws of p, shape (n,).
+    """
+    f = f.double()
+    n = f.numel()
+    log_w = beta * f
+    log_z = torch.logsumexp(log_w, 0) - math.log(n)
+    w = torch.exp(log_w - log_z)  # mean 1
+    mean = (w * f).mean()
+    residual = f - mean
+    ess = effective_sample_size(log_w)
+    return Reference(
+        beta=beta,
+        mean=mean.item(),
+        mean_se=_standard_error(w * residual),
+        var=(w * residual.square()).mean().item(),
+        m3=(w * residual.pow(3)).mean().item(),
+        kl=(beta * mean - log_z).item(),
+        kl_se=_standard_error(w * (beta * residual - 1.0)),
+        log_z=log_z.item(),
+        log_z_se=_standard_error(w),
+        method="snis",
+        ess=ess,
+        reliable=ess >= MIN_ESS and pareto_k(log_w) <= largest_reliable_k(n),
+    )
+
+
+def kl_gap(moments: Moments, reference: Reference) -> tuple[float, float]:
+    """KL(q̂_β ‖ q_β) = L(β) + log Z(β) in nats, and its standard error.
+
+    Exactly 0 for the exact tilt and positive for any other model; an estimate may be negative by
+    its error.
+    """
+    gap = moments.loss + reference.log_z
+    return gap, math.hypot(moments.loss_se, reference.log_z_se)
+
+
+def _standard_error(values: Tensor) -> float:
+    n = values.numel()
+    return values.double().std().item() / math.sqrt(n) if n > 1 else math.inf

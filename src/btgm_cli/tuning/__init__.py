@@ -1,0 +1,6 @@
+"""Training of q̂ and Algorithm 1."""
+
+from btgm_cli.tuning.algorithm import TuneResult, tune
+from btgm_cli.tuning.settings import Tuning
+
+__all__ = ["TuneResult", "Tuning", "tune"]

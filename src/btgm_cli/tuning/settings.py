@@ -1,0 +1,59 @@
+"""How q̂ is trained and judged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from btgm_cli.core import SettingError
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Settings of Algorithm 1 and of the training inside it.
+
+    Args:
+        first_steps: training steps at the first β above 0.
+        steps: training steps at each later, warm-started β.
+        batch_size: draws a step.
+        learning_rate: peak of Adam's one-cycle rate.
+        anneal: share of the steps over which β moves from the last value to the new one.
+        average: share of the steps, the last ones, whose weights are averaged into the result.
+        n_eval: draws of q̂ that each figure rests on (up to 16 times more where a target's
+            tolerance needs them).
+        n_reference: draws of p behind the importance-sampling reference.
+        tolerance: relative error at which a target counts as met.
+        max_updates: passes of Algorithm 1 before giving up.
+        checkpoint_every: steps between training checkpoints.
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    first_steps: int = 1000
+    steps: int = 600
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    anneal: float = 0.3
+    average: float = 0.3
+    n_eval: int = 10_000
+    n_reference: int = 20_000
+    tolerance: float = 0.01
+    max_updates: int = 12
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and value < 1:
+                expected = "must be a whole number, 1 or more"
+                raise SettingError(f"tuning.{field.name}", value, expected)
+        for name in ("n_eval", "n_reference"):
+            if getattr(self, name) < 100:
+                raise SettingError(f"tuning.{name}", getattr(self, name), "must be 100 or more")
+        for name in ("anneal", "average"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingError(f"tuning.{name}", getattr(self, name), "must be within 0 … 1")
+        for name in ("learning_rate", "tolerance"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SettingError(f"tuning.{name}", getattr(self, name), "must be positive")

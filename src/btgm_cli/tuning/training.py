@@ -1,0 +1,158 @@
+"""Training q̂ at one β: minimize L(β) = KL(q̂‖p) − β E_q̂ f by reparametrised gradients (Eq. 9)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from btgm_cli.core import Criterion, GenerativeModel, State
+from btgm_cli.flows import Flow
+from btgm_cli.tuning.settings import Tuning
+
+MAX_GRADIENT_NORM = 10.0
+"""Clipping against the rare draw at a cliff of f; far above the norms of ordinary steps."""
+
+
+@dataclass
+class Training:
+    """State of the training at one β; `state_dict` and `load` carry it across a kill."""
+
+    flow: Flow
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int = 0
+    averaged: int = 0
+    average: State = field(default_factory=dict)
+    finite: bool = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "flow": self.flow.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "averaged": self.averaged,
+            "average": self.average,
+            "finite": self.finite,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave."""
+        self.flow.load_state_dict(state["flow"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.step, self.averaged = state["step"], state["averaged"]
+        self.average, self.finite = state["average"], state["finite"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What one training aims at: from the last β to the new one within `steps` steps."""
+
+    start: float
+    beta: float
+    steps: int
+
+
+def begin(flow: Flow, settings: Tuning, generator: torch.Generator) -> Training:
+    """A fresh training of `flow`, in place, with its own optimizer."""
+    optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, fused=True)
+    return Training(flow, optimizer, generator)
+
+
+def train(
+    model: GenerativeModel,
+    criterion: Criterion,
+    training: Training,
+    schedule: Schedule,
+    settings: Tuning,
+    *,
+    on_step: Callable[[int, float, float], None] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Train in place until `schedule.steps`; leaves the averaged weights in the flow.
+
+    A loss or gradient that is not finite ends the training with `training.finite` False and the
+    last good weights.
+
+    Args:
+        model: the frozen generator.
+        criterion: f.
+        training: state to start from, fresh or loaded.
+        schedule: the β to reach and in how many steps.
+        settings: batch size, rates and shares.
+        on_step: told the step, and the batch's KL (nats) and mean of f, after each step.
+        save: given a checkpoint each `settings.checkpoint_every` steps.
+    """
+    while training.finite and training.step < schedule.steps:
+        progress = training.step / schedule.steps
+        beta = _annealed(schedule, progress, settings.anneal)
+        kl, mean = _step(model, criterion, training, beta, settings, _rate(progress))
+        if not training.finite:
+            break
+        training.step += 1
+        if training.step > (1 - settings.average) * schedule.steps:
+            _average(training)
+        if on_step:
+            on_step(training.step, kl, mean)
+        if save and training.step % settings.checkpoint_every == 0:
+            save(training.state_dict())
+    if training.averaged:
+        training.flow.load_state_dict(training.average)
+
+
+def _step(
+    model: GenerativeModel,
+    criterion: Criterion,
+    training: Training,
+    beta: float,
+    settings: Tuning,
+    rate: float,
+) -> tuple[float, float]:
+    """One Adam step on L(β); returns the batch's KL and mean of f."""
+    for group in training.optimizer.param_groups:
+        group["lr"] = settings.learning_rate * rate
+    z0 = model.sample_prior(settings.batch_size, training.generator)
+    z, log_det = training.flow(z0)
+    log_ratio = model.prior_log_prob(z0) - log_det - model.prior_log_prob(z)
+    f = criterion(model.decode(z))
+    loss = (log_ratio - beta * f).mean()
+    training.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(training.flow.parameters(), MAX_GRADIENT_NORM)
+    training.finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))
+    if training.finite:
+        training.optimizer.step()
+    return log_ratio.detach().mean().item(), f.detach().mean().item()
+
+
+def _annealed(schedule: Schedule, progress: float, share: float) -> float:
+    """β at this progress: linear from the last to the new one, then constant."""
+    part = min(1.0, progress / share) if share > 0 else 1.0
+    return schedule.start + part * (schedule.beta - schedule.start)
+
+
+def _rate(progress: float) -> float:
+    """One-cycle factor of the learning rate: a short warm-up, then a cosine to zero."""
+    warm_up = 0.05
+    if progress < warm_up:
+        return (progress + 1e-2) / (warm_up + 1e-2)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+
+
+def _average(training: Training) -> None:
+    """Running mean of the weights over the last steps: removes the noise of single batches."""
+    training.averaged += 1
+    current: dict[str, Tensor] = training.flow.state_dict()
+    if training.averaged == 1:
+        training.average = {name: value.clone() for name, value in current.items()}
+        return
+    for name, value in current.items():
+        if value.is_floating_point():
+            training.average[name].lerp_(value, 1 / training.averaged)
