@@ -1,0 +1,49 @@
+"""The `btgm` command: one module a subcommand, each with `main(argv) -> exit code`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from btgm_cli import __version__
+from btgm_cli.core import BtgmError
+
+COMMANDS = {
+    "run": "tune a model towards a criterion",
+    "report": "redraw the pictures of a run directory",
+    "list": "show the models and criteria",
+    "train": "train a base model or classifier",
+    "data": "fetch the data that training needs",
+}
+
+USAGE = "usage: btgm COMMAND [SETTING=VALUE ...]\n\n" + "\n".join(
+    f"  {name:8} {text}" for name, text in COMMANDS.items()
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Returns:
+        0 where all went well, 2 for a setting that cannot be used, 3 for a run whose target or
+        a training whose gates were missed, 130 after an interrupt.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if argv in (["--version"], ["-V"]):
+        print(f"btgm {__version__}")
+        return 0
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"{USAGE}\n\n`btgm COMMAND --help` tells the settings of one.")
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        print(f"btgm: {argv[0]!r} is no command; choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        code: int = import_module(f"btgm_cli.cli.{argv[0]}").main(argv[1:])
+    except BtgmError as error:
+        print(f"btgm {argv[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"btgm {argv[0]}: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+    return code

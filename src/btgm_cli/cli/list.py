@@ -1,0 +1,21 @@
+"""`btgm list`: the models and criteria, a line each."""
+
+from __future__ import annotations
+
+from btgm_cli.config import choices, conf_dir
+from btgm_cli.core import SettingError
+
+
+def main(argv: list[str]) -> int:
+    """Print each option of the groups `model` and `criterion` with its first comment."""
+    if argv in (["-h"], ["--help"]):
+        print("usage: btgm list")
+        return 0
+    if argv:
+        raise SettingError("list", " ".join(argv), "takes no settings")
+    for group in ("model", "criterion"):
+        print(f"{group}:")
+        for name in choices(group):
+            first = (conf_dir() / group / f"{name}.yaml").read_text().splitlines()[0]
+            print(f"  {name:12} {first.removeprefix('#').strip()}")
+    return 0

@@ -1,0 +1,220 @@
+"""From `conf/` to objects: finding, composing and checking configurations.
+
+With `cli`, the only place that knows Hydra. Whatever is wrong with a configuration comes out as
+one `SettingError`, before any work starts.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from btgm_cli.core import BtgmError, Criterion, GenerativeModel, SettingError, Target
+from btgm_cli.flows import Flow
+from btgm_cli.tuning import Tuning
+
+GROUPS = ("model", "criterion", "flow", "target", "tuning", "experiment")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What one run needs, built from its configuration."""
+
+    model: GenerativeModel
+    criterion: Criterion
+    flow: Flow
+    target: Target
+    tuning: Tuning
+    device: torch.device
+
+
+def conf_dir() -> Path:
+    """The configuration tree: the copy inside an installed package, else the repository's."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def search_path() -> list[str]:
+    """The override that makes a user's YAMLs in the working directory, or its `conf/`, found."""
+    here = Path.cwd()
+    folders = [folder for folder in (here, here / "conf") if folder.is_dir()]
+    listed = ",".join(f'"file://{folder}"' for folder in folders)
+    return [f"hydra.searchpath=[{listed}]"]
+
+
+def with_search_path(overrides: Sequence[str]) -> list[str]:
+    """`overrides`, with the working directory searched unless they say where to search.
+
+    Also lets a `_target_` name a module in the working directory, as under `python -m`.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    if any(override.lstrip("+").startswith("hydra.searchpath") for override in overrides):
+        return list(overrides)
+    return [*overrides, *search_path()]
+
+
+def compose_config(
+    name: str, overrides: Sequence[str], *, root: Path | None = None
+) -> DictConfig:
+    """Compose the primary configuration `name`, with Hydra's own node.
+
+    Raises:
+        SettingError: an override that names no setting, no choice, or cannot be parsed.
+    """
+    overrides = with_search_path(overrides)
+    try:
+        with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
+            return compose(name, overrides=list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explained(error, name, overrides, root) from error
+
+
+def choices(group: str, root: Path | None = None) -> list[str]:
+    """The options of a configuration group, sorted."""
+    return sorted(path.stem for path in ((root or conf_dir()) / group).glob("*.yaml"))
+
+
+def build(cfg: DictConfig) -> Objects:
+    """Instantiate everything that a `btgm run` configuration names.
+
+    Raises:
+        SettingError: a setting of the wrong type, out of range or unknown.
+    """
+    device = pick_device(cfg.device)
+    model = build_object(cfg.model, "model")
+    if hasattr(model, "to"):
+        model = model.to(device)
+    criterion = build_object(cfg.criterion, "criterion")
+    target = Target(**_plain(cfg.target, "target", Target))
+    tuning = Tuning(**_typed(cfg.tuning, "tuning", Tuning))
+    make_flow = build_object(cfg.flow, "flow")
+    try:
+        flow = make_flow(latent_dim=model.latent_dim, seed=cfg.seed).to(device)
+    except TypeError as error:
+        raise _unexpected("flow", error) from error
+    return Objects(model, criterion, flow, target, tuning, device)
+
+
+def build_object(node: DictConfig, setting: str) -> Any:
+    """Instantiate a node with a `_target_`.
+
+    Raises:
+        SettingError: no `_target_`, one that cannot be imported, or arguments that do not fit.
+    """
+    if "_target_" not in node:
+        raise SettingError(setting, OmegaConf.to_container(node), "needs a _target_ to build")
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, BtgmError):
+            raise cause from None
+        if isinstance(cause, TypeError):
+            raise _unexpected(setting, cause) from error
+        reason = str(cause or error).splitlines()[0]
+        raise SettingError(f"{setting}._target_", node["_target_"], reason) from error
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda` as a device.
+
+    Raises:
+        SettingError: another name, or cuda where there is none.
+    """
+    available = torch.cuda.is_available()
+    if name not in ("auto", "cpu", "cuda"):
+        raise SettingError("device", name, "choose one of auto, cpu, cuda")
+    if name == "cuda" and not available:
+        raise SettingError("device", name, "this machine has no CUDA device; choose auto or cpu")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _plain(node: DictConfig, setting: str, kind: type) -> dict[str, Any]:
+    """A node as keyword arguments of a dataclass, refusing keys that it does not have."""
+    values = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(values, dict)
+    known = [field.name for field in fields(kind)]
+    for key, value in values.items():
+        if key not in known:
+            raise SettingError(f"{setting}.{key}", value, _unknown(str(key), known))
+    for key, value in values.items():
+        if isinstance(value, str | bool):
+            raise SettingError(f"{setting}.{key}", value, "must be a number")
+    return {str(key): value for key, value in values.items()}
+
+
+def _typed(node: DictConfig, setting: str, kind: type) -> dict[str, Any]:
+    """As `_plain`, with whole numbers where the dataclass wants them."""
+    values = _plain(node, setting, kind)
+    types = {field.name: str(field.type) for field in fields(kind)}
+    for key, value in values.items():
+        if types[key] == "int" and not isinstance(value, int):
+            raise SettingError(f"{setting}.{key}", value, "must be a whole number")
+        if types[key] == "float" and not isinstance(value, int | float):
+            raise SettingError(f"{setting}.{key}", value, "must be a number")
+    return values
+
+
+def _unknown(key: str, known: Sequence[str]) -> str:
+    close = get_close_matches(key, known, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown setting{hint}; choose from {', '.join(known)}"
+
+
+def _unexpected(setting: str, error: TypeError) -> SettingError:
+    """A call that does not fit its target's signature."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    name = f"{setting}.{found[1]}" if found else setting
+    return SettingError(name, "…" if found else setting, str(error))
+
+
+def _explained(
+    error: Exception, name: str, overrides: Sequence[str], root: Path | None
+) -> SettingError:
+    """Hydra's several lines as one that names the setting, its value and the choices."""
+    text = str(error)
+    missing = re.search(r"Could not find '([\w/]+)/([^']*)'", text)
+    if missing:
+        group, value = missing[1].split("/")[-1], missing[2]
+        options = re.findall(r"^\t(\S+)$", text, flags=re.M) or choices(group, root)
+        return SettingError(group, value, _unknown(value, options).replace(" setting", ""))
+    key = re.search(r"(?:Could not override|Could not append to config) '?([\w.]+)", text)
+    group_key = re.search(r"No match for '?([\w/]+)'? in the defaults list", text)
+    found = key or group_key
+    if found:
+        setting = found[1].rstrip(".")
+        value = _value_of(setting, overrides)
+        return SettingError(setting, value, _unknown(setting.split(".")[-1], _keys(name, setting, root)))
+    return SettingError("configuration", " ".join(overrides[:-1]), " ".join(text.split()))
+
+
+def _value_of(setting: str, overrides: Sequence[str]) -> object:
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.key_or_group == setting:
+            return override.get_value_element_as_str()
+    return None
+
+
+def _keys(name: str, setting: str, root: Path | None) -> list[str]:
+    """The settings beside the one that was asked for."""
+    with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
+        node: Any = compose(name)
+    for part in setting.split(".")[:-1]:
+        node = node.get(part) if OmegaConf.is_dict(node) else None
+    return [str(key) for key in node if not str(key).startswith("_")] if node else list(GROUPS)
