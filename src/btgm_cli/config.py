@@ -69,9 +69,7 @@ def with_search_path(overrides: Sequence[str]) -> list[str]:
     return [*overrides, *search_path()]
 
 
-def compose_config(
-    name: str, overrides: Sequence[str], *, root: Path | None = None
-) -> DictConfig:
+def compose_config(name: str, overrides: Sequence[str], *, root: Path | None = None) -> DictConfig:
     """Compose the primary configuration `name`, with Hydra's own node.
 
     Raises:
@@ -107,7 +105,7 @@ def build(cfg: DictConfig) -> Objects:
     try:
         flow = make_flow(latent_dim=model.latent_dim, seed=cfg.seed).to(device)
     except TypeError as error:
-        raise _unexpected("flow", error) from error
+        raise _unexpected("flow", error, cfg.flow) from error
     return Objects(model, criterion, flow, target, tuning, device)
 
 
@@ -126,8 +124,8 @@ def build_object(node: DictConfig, setting: str) -> Any:
         if isinstance(cause, BtgmError):
             raise cause from None
         if isinstance(cause, TypeError):
-            raise _unexpected(setting, cause) from error
-        reason = str(cause or error).splitlines()[0]
+            raise _unexpected(setting, cause, node) from error
+        reason = " ".join(str(cause or error).split())
         raise SettingError(f"{setting}._target_", node["_target_"], reason) from error
 
 
@@ -150,13 +148,13 @@ def _plain(node: DictConfig, setting: str, kind: type) -> dict[str, Any]:
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
     known = [field.name for field in fields(kind)]
-    for key, value in values.items():
+    named = {str(key): value for key, value in values.items()}
+    for key, value in named.items():
         if key not in known:
-            raise SettingError(f"{setting}.{key}", value, _unknown(str(key), known))
-    for key, value in values.items():
+            raise SettingError(f"{setting}.{key}", value, _unknown(key, known))
         if isinstance(value, str | bool):
             raise SettingError(f"{setting}.{key}", value, "must be a number")
-    return {str(key): value for key, value in values.items()}
+    return named
 
 
 def _typed(node: DictConfig, setting: str, kind: type) -> dict[str, Any]:
@@ -177,11 +175,13 @@ def _unknown(key: str, known: Sequence[str]) -> str:
     return f"unknown setting{hint}; choose from {', '.join(known)}"
 
 
-def _unexpected(setting: str, error: TypeError) -> SettingError:
+def _unexpected(setting: str, error: TypeError, node: DictConfig) -> SettingError:
     """A call that does not fit its target's signature."""
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    name = f"{setting}.{found[1]}" if found else setting
-    return SettingError(name, "…" if found else setting, str(error))
+    if found:
+        text = f"{node['_target_']} takes no such setting"
+        return SettingError(f"{setting}.{found[1]}", node[found[1]], text)
+    return SettingError(setting, node["_target_"], str(error))
 
 
 def _explained(
@@ -194,14 +194,23 @@ def _explained(
         group, value = missing[1].split("/")[-1], missing[2]
         options = re.findall(r"^\t(\S+)$", text, flags=re.M) or choices(group, root)
         return SettingError(group, value, _unknown(value, options).replace(" setting", ""))
-    key = re.search(r"(?:Could not override|Could not append to config) '?([\w.]+)", text)
-    group_key = re.search(r"No match for '?([\w/]+)'? in the defaults list", text)
-    found = key or group_key
+    found = re.search(r"Could not (?:override|append to config) '?([\w.]+)", text)
+    found = found or re.search(r"No match for '?([\w/]+)'? in the defaults list", text)
     if found:
         setting = found[1].rstrip(".")
+        known = _keys(name, setting, overrides, root)
         value = _value_of(setting, overrides)
-        return SettingError(setting, value, _unknown(setting.split(".")[-1], _keys(name, setting, root)))
-    return SettingError("configuration", " ".join(overrides[:-1]), " ".join(text.split()))
+        return SettingError(setting, value, _unknown(setting.split(".")[-1], known))
+    at_fault = next((item for item in overrides if not _parses(item)), " ".join(overrides))
+    return SettingError("override", at_fault, " ".join(text.partition("See https")[0].split()))
+
+
+def _parses(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _value_of(setting: str, overrides: Sequence[str]) -> object:
@@ -211,10 +220,11 @@ def _value_of(setting: str, overrides: Sequence[str]) -> object:
     return None
 
 
-def _keys(name: str, setting: str, root: Path | None) -> list[str]:
-    """The settings beside the one that was asked for."""
+def _keys(name: str, setting: str, overrides: Sequence[str], root: Path | None) -> list[str]:
+    """The settings beside the one that was asked for, under the groups that were chosen."""
+    chosen = [item for item in overrides if item.split("=")[0] in (*GROUPS, "hydra.searchpath")]
     with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
-        node: Any = compose(name)
+        node: Any = compose(name, overrides=chosen)
     for part in setting.split(".")[:-1]:
         node = node.get(part) if OmegaConf.is_dict(node) else None
     return [str(key) for key in node if not str(key).startswith("_")] if node else list(GROUPS)

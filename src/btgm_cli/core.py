@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -116,7 +117,7 @@ class Target:
     def _check_betas(self, betas: tuple[float, ...]) -> None:
         numbers = [b for b in betas if isinstance(b, int | float) and not isinstance(b, bool)]
         valid = len(numbers) == len(betas) > 0 and all(0 <= b < math.inf for b in numbers)
-        if not valid or any(b >= c for b, c in zip(betas, betas[1:], strict=False)):
+        if not valid or any(b >= c for b, c in pairwise(betas)):
             expected = "must be a list of increasing numbers, 0 or more, such as [0,0.5,1]"
             raise SettingError("target.betas", list(betas), expected)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from btgm_cli.core import PathPoint, State
 from btgm_cli.files import replacing
+from btgm_cli.flows import save_flow
 from btgm_cli.runs import (
     FLOWS,
     PARETO,
@@ -58,8 +58,7 @@ class RunJournal:
     def add_point(self, index: int, point: PathPoint) -> None:
         """Write the flow and the samples, then the row that declares the point finished."""
         with replacing(flow_file(self.path, index)) as temporary:
-            metadata = {"flow": json.dumps(self.flow_settings)}
-            save_file(point.flow_state, temporary, metadata=metadata)
+            save_flow(temporary, self.flow_settings, point.flow_state)
         with replacing(samples_file(self.path, index)) as temporary:
             np.save(temporary, self.draw(point.flow_state))
         self._points.append(point)

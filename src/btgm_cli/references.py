@@ -20,7 +20,10 @@ CHUNK = 1000
 class ReferenceSource(Protocol):
     """The exact tilt as a function of β."""
 
-    f_evals: int
+    @property
+    def f_evals(self) -> int:
+        """Criterion evaluations spent."""
+        ...
 
     def at(self, beta: float) -> Reference:
         """The tilt at one β."""

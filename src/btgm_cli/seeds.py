@@ -8,7 +8,7 @@ import torch
 
 
 def derived_seed(seed: int, *purpose: object) -> int:
-    """A 63-bit seed that depends on `seed` and every part of `purpose`, the same on any machine."""
+    """A 63-bit seed that depends on `seed` and all of `purpose`, the same on any machine."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -63,7 +63,7 @@ def pareto_k(log_weights: Tensor) -> float:
     if np.ptp(values) < 1e-12:
         return -math.inf
     # Imported here: it takes two seconds, which `btgm --help` need not wait for.
-    from arviz_stats.base import array_stats  # noqa: PLC0415
+    from arviz_stats.base import array_stats  # type: ignore[attr-defined]  # noqa: PLC0415
 
     _, k = array_stats.psislw(values - values.max())
     return float(k)

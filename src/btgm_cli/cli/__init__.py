@@ -36,7 +36,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{USAGE}\n\n`btgm COMMAND --help` tells the settings of one.")
         return 0 if argv else 2
     if argv[0] not in COMMANDS:
-        print(f"btgm: {argv[0]!r} is no command; choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        print(
+            f"btgm: {argv[0]!r} is no command; choose from {', '.join(COMMANDS)}", file=sys.stderr
+        )
         return 2
     try:
         code: int = import_module(f"btgm_cli.cli.{argv[0]}").main(argv[1:])

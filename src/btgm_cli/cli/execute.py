@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig
 
 from btgm_cli import __version__
+from btgm_cli.checkpoints import checkpoint_hash
 from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.config import Objects, build
 from btgm_cli.core import State, Status
@@ -153,7 +154,8 @@ def _summary(
         "seed": cfg.seed,
         "device": str(objects.device),
         "threads": torch.get_num_threads(),
-        "checkpoint_sha256": getattr(objects.model, "checkpoint_sha256", None),
+        "checkpoint_hash": _hash(cfg.model, "checkpoint"),
+        "classifier_hash": _hash(cfg.criterion, "classifier"),
         "versions": {
             "btgm": __version__,
             "python": platform.python_version(),
@@ -161,6 +163,11 @@ def _summary(
             "pyro": pyro.__version__,
         },
     }
+
+
+def _hash(node: DictConfig, key: str) -> str | None:
+    """SHA-256 of the checkpoint that a configuration node names, if it names one."""
+    return checkpoint_hash(node[key], key) if key in node else None
 
 
 def _listed(value: Any) -> Any:

@@ -21,6 +21,8 @@ from btgm_cli.config import build, compose_config, conf_dir, with_search_path
 from btgm_cli.core import BtgmError, SettingError
 from btgm_cli.loading import read_run_config
 from btgm_cli.runs import PARETO
+from btgm_cli.seeds import derived_generator
+from btgm_cli.tuning.checks import check_pair
 
 PASSED_ON = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc")
 SETTINGS = {"seed": 0, "samples": 0, "threads": 1}
@@ -50,7 +52,9 @@ def check(cfg: DictConfig) -> None:
         expected = "already holds a run; choose another directory, or go on with resume=DIR"
         raise SettingError("hydra.run.dir", str(run_dir), expected)
     check_own_settings(cfg)
-    build(cfg)
+    objects = build(cfg)
+    generator = derived_generator(cfg.seed, "check", device=objects.device)
+    check_pair(objects.model, objects.criterion, generator)
 
 
 def check_own_settings(cfg: DictConfig) -> None:

@@ -49,7 +49,8 @@ class Linear:
         if a.numel() != x.shape[-1]:
             expected = f"must have as many entries as x has dimensions ({x.shape[-1]})"
             raise SettingError("criterion.direction", a.tolist(), expected)
-        return x @ (a / a.norm()).to(x)
+        f: Tensor = x @ (a / a.norm()).to(x)
+        return f
 
     def gaussian_tilt(self, beta: float, dim: int) -> Reference:
         """The tilt of N(0, I): N(βa, I), so E f = β, KL = log Z = β²/2."""

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from btgm_cli.flows.base import Flow, read_flow_file
+from btgm_cli.flows.base import Flow, read_flow_file, save_flow
 from btgm_cli.flows.iaf import InverseAutoregressive
 from btgm_cli.flows.spline_coupling import SplineCoupled
 
-__all__ = ["Flow", "InverseAutoregressive", "SplineCoupled", "load_flow"]
+__all__ = ["Flow", "InverseAutoregressive", "SplineCoupled", "load_flow", "save_flow"]
 
 
 def load_flow(path: Path) -> Flow:
-    """Build the flow that `Flow.save` wrote.
+    """Build the flow that `save_flow` wrote.
 
     Raises:
         SettingError: the file is missing or is no flow.

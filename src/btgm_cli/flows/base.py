@@ -48,7 +48,7 @@ class Flow(nn.Module):
     def forward(self, z0: Tensor) -> tuple[Tensor, Tensor]:
         """z of shape (n, D) and log|det ∂z/∂z₀| of shape (n,), for z₀ of shape (n, D)."""
         z, log_det = z0, z0.new_zeros(z0.shape[0])
-        for layer, order, back in zip(self.layers, self.orders, self.inverse_orders, strict=True):
+        for layer, order, back in self._steps():
             before = z[:, order]
             after = layer(before)
             log_det = log_det + layer.log_abs_det_jacobian(before, after)
@@ -62,14 +62,17 @@ class Flow(nn.Module):
         An autoregressive layer needs D passes for this, a coupling layer one.
         """
         log_det = z.new_zeros(z.shape[0])
-        steps = list(zip(self.layers, self.orders, self.inverse_orders, strict=True))
-        for layer, order, back in reversed(steps):
+        for layer, order, back in reversed(self._steps()):
             after = z[:, order]
             before = layer.inv(after)
             log_det = log_det + layer.log_abs_det_jacobian(before, after)
             forget(layer)
             z = before[:, back]
         return z, log_det
+
+    def _steps(self) -> list[tuple[Any, Tensor, Tensor]]:
+        """Each layer with the order that it acts on and the way back."""
+        return list(zip(self.layers, self.orders, self.inverse_orders, strict=True))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -80,10 +83,6 @@ class Flow(nn.Module):
         """A detached copy of the weights, on the CPU."""
         return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
 
-    def save(self, path: Path) -> None:
-        """Write weights and settings as one safetensors file (the caller renames it in place)."""
-        save_file(self.snapshot(), path, metadata={"flow": json.dumps(self.settings)})
-
 
 def forget(layer: nn.Module) -> None:
     """Drop what a Pyro transform cached: stale values, and a graph that cannot be copied."""
@@ -92,11 +91,16 @@ def forget(layer: nn.Module) -> None:
             if hasattr(module, name):
                 setattr(module, name, None)
         if hasattr(module, "_cached_x_y"):
-            module._cached_x_y = (None, None)
+            vars(module)["_cached_x_y"] = (None, None)
+
+
+def save_flow(path: Path, settings: dict[str, Any], state: State) -> None:
+    """Write a flow's weights and settings as one safetensors file."""
+    save_file(state, path, metadata={"flow": json.dumps(settings)})
 
 
 def read_flow_file(path: Path) -> tuple[dict[str, Any], State]:
-    """Settings and weights that `Flow.save` wrote.
+    """Settings and weights that `save_flow` wrote.
 
     Raises:
         SettingError: the file is missing or is no flow.
@@ -104,16 +108,18 @@ def read_flow_file(path: Path) -> tuple[dict[str, Any], State]:
     try:
         with safe_open(path, framework="pt") as opened:
             settings = json.loads((opened.metadata() or {})["flow"])
-            return settings, {name: opened.get_tensor(name) for name in opened.keys()}
+            return settings, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise SettingError("flow file", str(path), f"is not a saved flow ({error})") from error
 
 
-def shrink(linear: nn.Linear, factor: float = 1e-2) -> None:
-    """Scale a layer's last linear map so that the transform starts near the identity."""
+def shrink(net: nn.Module, factor: float = 1e-3) -> nn.Linear:
+    """Scale a network's last linear map so that the transform starts near the identity."""
+    last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
-        linear.weight.mul_(factor)
-        linear.bias.zero_()
+        last.weight.mul_(factor)
+        last.bias.zero_()
+    return last
 
 
 def _permutations(dim: int, depth: int, generator: torch.Generator) -> Tensor:

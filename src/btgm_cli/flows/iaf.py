@@ -46,7 +46,7 @@ class InverseAutoregressive(Flow):
         }
 
 
-def check_widths(hidden: Sequence[int]) -> list[int]:
+def check_widths(hidden: Sequence[int] | str) -> list[int]:
     """Hidden widths as a list, or a SettingError."""
     widths = list(hidden) if not isinstance(hidden, str) else []
     if not widths or not all(isinstance(w, int) and w > 0 for w in widths):
@@ -57,5 +57,5 @@ def check_widths(hidden: Sequence[int]) -> list[int]:
 def _layer(dim: int, hidden: list[int]) -> nn.Module:
     # Widths below D would leave a coordinate unconnected; Pyro refuses them.
     net = AutoRegressiveNN(dim, [max(width, dim) for width in hidden], nonlinearity=nn.SiLU())
-    shrink(net.layers[-1])
+    shrink(net)
     return AffineAutoregressive(net)

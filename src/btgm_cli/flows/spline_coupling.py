@@ -66,10 +66,10 @@ class SplineCoupled(Flow):
         def layer() -> nn.Module:
             sizes = [moved * bins, moved * bins, moved * (bins - 1), moved * bins]
             net = DenseNN(fixed, self.hidden, param_dims=sizes, nonlinearity=nn.SiLU())
-            shrink(net.layers[-1])
+            last = shrink(net)
             slopes = slice(2 * moved * bins, 2 * moved * bins + moved * (bins - 1))
             with torch.no_grad():
-                net.layers[-1].bias[slopes] = UNIT_SLOPE
+                last.bias[slopes] = UNIT_SLOPE
             return SplineCoupling(dim, fixed, net, bins, self.bound, identity=True)
 
         return layer

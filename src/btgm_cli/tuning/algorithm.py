@@ -89,7 +89,9 @@ class _Run:
         self.points.append(point)
         return point
 
-    def _tune_at(self, index: int, beta: float, passes: int | None, goal: Goal | None) -> PathPoint:
+    def _tune_at(
+        self, index: int, beta: float, passes: int | None, goal: Goal | None
+    ) -> PathPoint:
         started = time.perf_counter()
         # Nothing to learn at β = 0 while the flow is still the identity.
         untouched = beta == 0 and not any(point.steps for point in self.points)
@@ -138,9 +140,7 @@ class _Run:
             if journal:
                 journal.save_training_state(index, state)
 
-        train(
-            self.model, self.criterion, training, schedule, settings, on_step=on_step, save=save
-        )
+        train(self.model, self.criterion, training, schedule, settings, on_step=on_step, save=save)
         return training.step, training.finite
 
 
@@ -203,7 +203,7 @@ def _precise(goal: Goal, moments: Moments) -> bool:
 
 def _follow(run: _Run, path: tuple[float, ...]) -> TuneResult:
     """Visit the given betas in order."""
-    trace = []
+    trace: list[dict[str, Any]] = []
     for beta in path:
         point = run.visit(beta, passes=len(path))
         trace.append(_trace_row(len(trace), point))
@@ -221,7 +221,9 @@ def _search(run: _Run, goal: Goal) -> TuneResult:
     if most is not None:
         largest = f"{most.value:.4g} at β = {most.beta:.3g}"
         name, unit = ("C_D", " nats") if goal.quantity is Quantity.KL else ("C_f", "")
-        message = f"{name} = {goal.value:.4g}{unit} cannot be met: the largest reached is {largest}"
+        message = (
+            f"{name} = {goal.value:.4g}{unit} cannot be met: the largest reached is {largest}"
+        )
         prior = point.moments.kl if goal.quantity is Quantity.KL else point.moments.mean
         remedy = f"target.{name}={prior + 0.9 * (most.value - prior):.3g}"
         return _finish(run, trace, Status.INFEASIBLE, message, remedy)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from btgm_cli.core import Criterion, GenerativeModel, SettingError
 
-N = 256
+N = 64
+"""Draws tried."""
 
 
 def check_pair(model: GenerativeModel, criterion: Criterion, generator: torch.Generator) -> None:
@@ -25,7 +26,7 @@ def check_pair(model: GenerativeModel, criterion: Criterion, generator: torch.Ge
     if x.shape[0] != N:
         expected = f"decode must return one x for each of {N} z, not shape {tuple(x.shape)}"
         raise SettingError("model", _name(model), expected)
-    f = criterion(x)
+    f = _apply(criterion, x)
     _check_vector("criterion", _name(criterion), "f", f)
     if f.grad_fn is None:
         expected = "f(decode(z)) has no gradient in z; the flow needs a differentiable criterion"
@@ -39,9 +40,20 @@ def check_pair(model: GenerativeModel, criterion: Criterion, generator: torch.Ge
         raise SettingError("criterion", _name(criterion), "the gradient of f is zero everywhere")
 
 
+def _apply(criterion: Criterion, x: Tensor) -> Tensor:
+    try:
+        return criterion(x)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        expected = f"fails on x of shape {tuple(x.shape)} ({reason})"
+        raise SettingError("criterion", _name(criterion), expected) from error
+
+
 def _check_vector(setting: str, value: str, what: str, result: Tensor) -> None:
     if not isinstance(result, Tensor) or result.shape != (N,) or not result.is_floating_point():
-        got = f"{tuple(result.shape)} {result.dtype}" if isinstance(result, Tensor) else "no tensor"
+        got = (
+            f"{tuple(result.shape)} {result.dtype}" if isinstance(result, Tensor) else "no tensor"
+        )
         expected = f"{what} must return floats of shape (n,) = ({N},), not {got}"
         raise SettingError(setting, value, expected)
     bad = (~torch.isfinite(result)).double().mean().item()

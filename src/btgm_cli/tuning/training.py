@@ -90,7 +90,7 @@ def train(
         on_step: told the step, and the batch's KL (nats) and mean of f, after each step.
         save: given a checkpoint each `settings.checkpoint_every` steps.
     """
-    while training.finite and training.step < schedule.steps:
+    while training.step < schedule.steps:
         progress = training.step / schedule.steps
         beta = _annealed(schedule, progress, settings.anneal)
         kl, mean = _step(model, criterion, training, beta, settings, _rate(progress))
@@ -124,7 +124,7 @@ def _step(
     f = criterion(model.decode(z))
     loss = (log_ratio - beta * f).mean()
     training.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(training.flow.parameters(), MAX_GRADIENT_NORM)
     training.finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))
     if training.finite:
