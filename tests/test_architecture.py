@@ -13,18 +13,22 @@ ALL = "everything"
 ALLOWED: dict[str, str] = {
     "core": "",
     "files": "",
+    "seeds": "",
     "tilt": "core",
     "beta": "core",
-    "flows": "core",
+    "flows": "core seeds",
+    "sampling": "core flows",
     "checkpoints": "core files",
     "classifiers": "core checkpoints",
     "models": "core files checkpoints",
     "criteria": "core files checkpoints classifiers",
     "references": "core tilt models criteria",
-    "tuning": "core tilt beta flows references",
-    "data": "core files models classifiers checkpoints",
-    "training": "core files models classifiers checkpoints data",
+    "tuning": "core seeds tilt beta flows sampling references",
+    "data": "core files",
+    "training": "core files seeds models classifiers checkpoints data",
     "runs": "core files",
+    "journal": "core files flows runs",
+    "loading": f"{ALL} but cli",
     "report": "core files runs",
     "bench": ALL,
     "config": f"{ALL} but cli",
@@ -33,7 +37,7 @@ ALLOWED: dict[str, str] = {
 }
 
 # Outside libraries that only some modules may know.
-CONFINED = {"pyro": "flows", "hydra": "config cli", "omegaconf": "config cli"}
+CONFINED = {"pyro": "flows", "hydra": "config cli", "omegaconf": "config loading cli"}
 
 
 def part_of(path: Path) -> str:

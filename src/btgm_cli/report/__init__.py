@@ -1,0 +1,51 @@
+"""Pictures of a run, drawn from its directory alone: no model, no criterion, no flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from btgm_cli.files import replacing
+from btgm_cli.report.pareto import pareto_figure
+from btgm_cli.report.samples import samples_figure
+from btgm_cli.report.style import in_house_style
+from btgm_cli.report.theory import theory_figure
+from btgm_cli.runs import Run
+
+__all__ = [
+    "draw_all",
+    "draw_pareto",
+    "draw_samples",
+    "draw_theory",
+    "pareto_figure",
+    "samples_figure",
+    "theory_figure",
+]
+
+
+def draw_all(run: Run) -> list[Path]:
+    """Draw every picture of `run` into its directory and return their paths."""
+    return [draw_samples(run), draw_pareto(run), draw_theory(run)]
+
+
+def draw_samples(run: Run) -> Path:
+    """Write `samples.png`: what the tuned model draws at each β."""
+    return _save(samples_figure(run), run.path / "samples.png")
+
+
+def draw_pareto(run: Run) -> Path:
+    """Write `pareto.png`: E_q f against KL(q‖p), with the best that any q can do."""
+    return _save(pareto_figure(run), run.path / "pareto.png")
+
+
+def draw_theory(run: Run) -> Path:
+    """Write `theory_vs_empirical.png`: E_q f and KL(q‖p) against β."""
+    return _save(theory_figure(run), run.path / "theory_vs_empirical.png")
+
+
+@in_house_style
+def _save(figure: Figure, path: Path) -> Path:
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+    return path

@@ -1,0 +1,59 @@
+"""`theory_vs_empirical.png`: what was reached at each β beside what the theory says."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from btgm_cli.report.marks import (
+    Series,
+    draw_reference_curve,
+    draw_reference_points,
+    draw_tuned,
+    left_out,
+    legend_handles,
+)
+from btgm_cli.report.style import (
+    BETA_LABEL,
+    KL_LABEL,
+    MEAN_LABEL,
+    REFERENCE,
+    TITLE,
+    column,
+    flags,
+    in_house_style,
+    title,
+)
+from btgm_cli.runs import Run
+
+
+@in_house_style
+def theory_figure(run: Run) -> Figure:
+    """E_q f and KL(q‖p) in nats against β, one panel each."""
+    figure = Figure(figsize=(7.0, 3.3), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, name, label in zip(panels, ("mean_f", "kl"), (MEAN_LABEL, KL_LABEL), strict=True):
+        _draw_panel(axes, run, name)
+        axes.set(xlabel=BETA_LABEL, ylabel=label)
+    figure.suptitle(title(run) + left_out(run), x=0.01, ha="left", fontsize=TITLE)
+    figure.legend(handles=legend_handles(run), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_panel(axes: Axes, run: Run, name: str) -> None:
+    beta, value = column(run.theory, "beta"), column(run.theory, name)
+    spread = 2 * np.nan_to_num(column(run.theory, f"{name}_se"))
+    axes.fill_between(
+        beta, value - spread, value + spread, color=REFERENCE, alpha=0.15, linewidth=0
+    )
+    draw_reference_curve(axes, beta, value, flags(run.theory, "reliable"))
+    draw_reference_points(axes, _rows(run, f"{name}_ref"), flags(run.pareto, "ref_reliable"))
+    draw_tuned(axes, _rows(run, name))
+
+
+def _rows(run: Run, name: str) -> Series:
+    beta = column(run.pareto, "beta")
+    return Series(
+        beta, column(run.pareto, name), np.zeros_like(beta), column(run.pareto, f"{name}_se")
+    )
