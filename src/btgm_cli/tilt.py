@@ -65,7 +65,8 @@ def pareto_k(log_weights: Tensor) -> float:
     # Imported here: it takes two seconds, which `btgm --help` need not wait for.
     from arviz_stats.base import array_stats  # type: ignore[attr-defined]  # noqa: PLC0415
 
-    _, k = array_stats.psislw(values - values.max())
+    # It takes what leave-one-out starts from: log likelihoods, the negatives of log weights.
+    _, k = array_stats.psislw(values.max() - values)
     return float(k)
 
 

@@ -7,11 +7,11 @@ import platform
 import sys
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from omegaconf import DictConfig
 
@@ -160,7 +160,7 @@ def _summary(
             "btgm": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "pyro": pyro.__version__,
+            "pyro": version("pyro-ppl"),
         },
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from pyro.distributions.transforms import AffineAutoregressive
 from pyro.nn import AutoRegressiveNN
 from torch import nn
@@ -56,6 +57,8 @@ def check_widths(hidden: Sequence[int] | str) -> list[int]:
 
 def _layer(dim: int, hidden: list[int]) -> nn.Module:
     # Widths below D would leave a coordinate unconnected; Pyro refuses them.
-    net = AutoRegressiveNN(dim, [max(width, dim) for width in hidden], nonlinearity=nn.SiLU())
+    widths = [max(width, dim) for width in hidden]
+    order = torch.arange(dim)  # the flow permutes; Pyro's own random order would undo its pairing
+    net = AutoRegressiveNN(dim, widths, permutation=order, nonlinearity=nn.SiLU())
     shrink(net)
     return AffineAutoregressive(net)
