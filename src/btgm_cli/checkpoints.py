@@ -1,0 +1,132 @@
+"""Weights on disk: the checkpoints that travel with the package, and anybody's own.
+
+A `.safetensors` file carries its architecture in its metadata, so that loading needs nothing else.
+A `.pt` state dict carries none and must fit the default architecture. Neither can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from btgm_cli.core import SettingError, State
+from btgm_cli.files import replacing
+
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+
+
+class StoredNetwork(nn.Module):
+    """A network that knows its kind and the arguments of its constructor, to be built again."""
+
+    family: ClassVar[str]
+    architecture: dict[str, int]
+
+
+NetworkT = TypeVar("NetworkT", bound=StoredNetwork)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of one weights file; `family` and `architecture` are empty for a `.pt`."""
+
+    family: str
+    architecture: dict[str, int]
+    state: State
+
+
+def packaged_checkpoints() -> list[str]:
+    """Names of the checkpoints that travel with the package."""
+    return sorted(path.stem for path in WEIGHTS_DIR.glob("*.safetensors"))
+
+
+def find_checkpoint(checkpoint: str, setting: str = "checkpoint") -> Path:
+    """The file of a packaged name (`gan_mnist`) or of a path.
+
+    Raises:
+        SettingError: It is neither; lists the packaged names.
+    """
+    if checkpoint in packaged_checkpoints():
+        return WEIGHTS_DIR / f"{checkpoint}.safetensors"
+    path = Path(checkpoint).expanduser()
+    if path.suffix not in {".safetensors", ".pt"} or not path.is_file():
+        raise SettingError(setting, checkpoint, f"no such checkpoint; {_choices()}")
+    return path
+
+
+def checkpoint_hash(checkpoint: str, setting: str = "checkpoint") -> str:
+    """SHA-256 of the file of `checkpoint`, in hexadecimal."""
+    return hashlib.sha256(find_checkpoint(checkpoint, setting).read_bytes()).hexdigest()
+
+
+def load_network(
+    network: type[NetworkT], checkpoint: str, setting: str = "checkpoint"
+) -> NetworkT:
+    """Build a `network` from `checkpoint`, frozen and in eval mode, on the CPU.
+
+    Raises:
+        SettingError: No such file, one that cannot be read, or weights of another network.
+    """
+    stored = _read(find_checkpoint(checkpoint, setting), checkpoint, setting)
+    if stored.family not in {network.family, ""}:
+        reason = f"holds a {stored.family}, expected a {network.family}; {_choices()}"
+        raise SettingError(setting, checkpoint, reason)
+    try:
+        built = network(**stored.architecture)
+        built.load_state_dict(stored.state)
+    except (RuntimeError, TypeError) as error:
+        reason = f"its weights do not fit a {network.family}; {_choices()}"
+        raise SettingError(setting, checkpoint, reason) from error
+    return built.eval().requires_grad_(False)
+
+
+def save_network(path: Path, network: StoredNetwork) -> None:
+    """Write the weights of `network`, its family and architecture beside them, atomically."""
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    metadata = {"family": network.family, "architecture": json.dumps(network.architecture)}
+    with replacing(path) as temporary:
+        save_file(state, temporary, metadata=metadata)
+
+
+def _read(path: Path, checkpoint: str, setting: str) -> Checkpoint:
+    reader = _read_safetensors if path.suffix == ".safetensors" else _read_state_dict
+    try:
+        return reader(path)
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+    ) as error:
+        reason = f"cannot be read ({type(error).__name__}); {_choices()}"
+        raise SettingError(setting, checkpoint, reason) from error
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    with safe_open(path, framework="pt") as stored:
+        metadata = stored.metadata() or {}
+        state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+    architecture = json.loads(metadata.get("architecture", "{}"))
+    return Checkpoint(metadata.get("family", ""), architecture, state)
+
+
+def _read_state_dict(path: Path) -> Checkpoint:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError("not a state dict")
+    return Checkpoint("", {}, state)
+
+
+def _choices() -> str:
+    names = ", ".join(packaged_checkpoints()) or "none is packaged"
+    return f"choose one of {names}, or the path of a .safetensors or .pt file"

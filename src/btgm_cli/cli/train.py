@@ -1,0 +1,97 @@
+"""`btgm train`: train a network that ships with the package, or measure its gates."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, TypeVar, cast
+
+import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from btgm_cli.config import choices, compose_config, conf_dir
+from btgm_cli.core import SettingError
+from btgm_cli.training.jobs import Settings, evaluate, train
+from btgm_cli.training.settings import RunSettings
+
+GATE_FAILED = 3
+NOT_FOR_THE_CARD = ("data_dir", "out", "resume")
+
+KindT = TypeVar("KindT")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `btgm train`; the exit code is 3 if the network misses a gate.
+
+    Raises:
+        BtgmError: A setting or a data file that cannot be used.
+    """
+    overrides = _parse(argv)
+    settings, run = read_settings(overrides)
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    command = " ".join(["btgm train", *filter(_shapes_numbers, overrides)])
+    evaluation = evaluate(settings, run) if run.evaluate_only else train(settings, run, command)
+    for gate in evaluation.gates:
+        print(gate)
+    for name, value in evaluation.metrics.items():
+        print(f"{name:<36} {value:>9.4f}")
+    return 0 if evaluation.passed else GATE_FAILED
+
+
+def read_settings(overrides: Sequence[str]) -> tuple[Settings, RunSettings]:
+    """Compose `conf/train` with `overrides` into checked settings.
+
+    Raises:
+        SettingError: An unknown setting or choice, or a value that does not fit.
+    """
+    root = conf_dir() / "train"
+    name = _chosen_model(overrides, choices("model", root))
+    config = compose_config("config", overrides, root=root)
+    top = {key: value for key, value in config.items() if key not in {"model", "hydra"}}
+    model = dict(config.model)
+    kind = get_class(model.pop("_target_"))
+    return _checked(kind, model, "model."), _checked(RunSettings, {**top, "name": name})
+
+
+def _chosen_model(overrides: Sequence[str], models: Sequence[str]) -> str:
+    named = [item.partition("=")[2] for item in overrides if item.startswith("model=")]
+    if not named or named[-1] not in models:
+        reason = f"choose one of {', '.join(models)}"
+        raise SettingError("model", named[-1] if named else None, reason)
+    return named[-1]
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """The overrides, with `--resume` as one of them."""
+    parser = argparse.ArgumentParser("btgm train", description=__doc__)
+    parser.add_argument("overrides", nargs="*", metavar="SETTING=VALUE", help=_settings_help())
+    parser.add_argument("--resume", action="store_true", help="go on from the last saved state")
+    parsed = parser.parse_intermixed_args(argv)
+    return [*parsed.overrides, *["resume=true"] * parsed.resume]
+
+
+def _settings_help() -> str:
+    networks = " or ".join(f"model={name}" for name in choices("model", conf_dir() / "train"))
+    return f"{networks}; further settings as in {conf_dir() / 'train'}"
+
+
+def _shapes_numbers(override: str) -> bool:
+    """Whether a reader needs this override to make the same network."""
+    return override.partition("=")[0] not in NOT_FOR_THE_CARD
+
+
+def _checked(kind: type[KindT], values: dict[Any, Any], prefix: str = "") -> KindT:
+    """`values` as a settings object, each of the type that its class asks for."""
+    schema = OmegaConf.structured(kind)
+    OmegaConf.set_readonly(schema, False)
+    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    for key, value in values.items():
+        try:
+            schema[key] = value
+        except OmegaConfBaseException as error:
+            raise SettingError(prefix + key, value, f"must be {types[key]}") from error
+    return cast(KindT, OmegaConf.to_object(schema))

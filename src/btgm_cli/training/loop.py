@@ -1,0 +1,114 @@
+"""The loop that every training shares: progress, periodic states, resuming to the bit."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from btgm_cli.checkpoints import StoredNetwork, save_network
+from btgm_cli.core import SettingError
+from btgm_cli.files import replacing
+from btgm_cli.training.settings import RunSettings
+
+STATE_FILE = "training_state.pt"
+
+
+class Trainee(Protocol):
+    """Something in training: one step at a time, with a state that can be saved and set."""
+
+    @property
+    def network(self) -> StoredNetwork:
+        """The network to keep: the averaged weights."""
+        ...
+
+    def step(self, index: int) -> dict[str, float]:
+        """Take step `index` (from 0); returns its losses."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next step depends on: weights, optimizers, random state."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set what `state_dict` returned."""
+        ...
+
+
+@dataclass
+class Progress:
+    """How far a training is, over all its sittings: steps, seconds, losses by recorded step."""
+
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def run_loop(
+    trainee: Trainee,
+    steps: int,
+    run: RunSettings,
+    settings: dict[str, Any],
+    record_every: int = 50,
+) -> Progress:
+    """Train to `steps`, saving state and weights to `run.folder` every `run.save_every` steps.
+
+    Args:
+        trainee: What to train.
+        steps: Steps in all, those of an earlier sitting included.
+        run: Where and how.
+        settings: What shapes the numbers: a resumed training must have the same.
+        record_every: Steps between two entries of the history.
+
+    Raises:
+        SettingError: `resume` without a saved state, or with one of other settings.
+    """
+    out = run.folder
+    progress = _restore(trainee, out / STATE_FILE, settings) if run.resume else Progress()
+    with tqdm(total=steps, initial=progress.step, desc=run.name, unit="step") as bar:
+        for index in range(progress.step, steps):
+            begun = time.perf_counter()
+            losses = trainee.step(index)
+            progress.seconds += time.perf_counter() - begun
+            progress.step = index + 1
+            bar.update()
+            if progress.step % record_every == 0:
+                progress.history.append({"step": float(progress.step), **losses})
+                bar.set_postfix({key: f"{value:.3f}" for key, value in losses.items()})
+            if progress.step % run.save_every == 0 or progress.step == steps:
+                _save(trainee, progress, out, run.name, settings)
+    return progress
+
+
+def _save(
+    trainee: Trainee, progress: Progress, out: Path, name: str, settings: dict[str, Any]
+) -> None:
+    """One file holds the whole state, so that a kill cannot part weights from optimizer."""
+    state = {"trainee": trainee.state_dict(), "progress": asdict(progress), "settings": settings}
+    with replacing(out / STATE_FILE) as temporary:
+        torch.save(state, temporary)
+    save_network(out / f"{name}.safetensors", trainee.network)
+
+
+def _restore(trainee: Trainee, path: Path, settings: dict[str, Any]) -> Progress:
+    if not path.is_file():
+        raise SettingError("resume", True, f"{path} not found; train without resume first")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise SettingError("resume", True, f"{path} cannot be read; train anew") from error
+    for key in _differing(settings, state["settings"]):
+        reason = f"this training began with {state['settings'].get(key)!r}; keep it, or train anew"
+        raise SettingError(key, settings.get(key), reason)
+    trainee.load_state_dict(state["trainee"])
+    return Progress(**state["progress"])
+
+
+def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterable[str]:
+    return (key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key))
