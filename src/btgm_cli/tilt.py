@@ -56,17 +56,18 @@ def effective_sample_size(log_weights: Tensor) -> float:
 def pareto_k(log_weights: Tensor) -> float:
     """Shape k̂ of the weights' upper tail (Vehtari et al., *Pareto Smoothed Importance Sampling*).
 
-    Weights with k̂ above `largest_reliable_k(n)` carry no trustworthy estimate. Equal weights
-    have no tail: −inf.
+    Weights with k̂ above `largest_reliable_k(n)` carry no trustworthy estimate. Where the largest
+    weights are all equal there is no tail to fit: −inf.
     """
-    values = log_weights.double().cpu().numpy()
-    if np.ptp(values) < 1e-12:
+    values = np.sort(log_weights.double().cpu().numpy())
+    tail = math.ceil(3 * math.sqrt(values.size)) + 1
+    if np.ptp(values[-tail:]) < 1e-12:
         return -math.inf
     # Imported here: it takes two seconds, which `btgm --help` need not wait for.
     from arviz_stats.base import array_stats  # type: ignore[attr-defined]  # noqa: PLC0415
 
     # It takes what leave-one-out starts from: log likelihoods, the negatives of log weights.
-    _, k = array_stats.psislw(values.max() - values)
+    _, k = array_stats.psislw(values[-1] - values)
     return float(k)
 
 

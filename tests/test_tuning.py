@@ -1,0 +1,251 @@
+"""Algorithm 1 on the Gaussian oracle: targets met, misses told, kills survived, bits repeated."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from btgm_cli.core import SettingError, Status, Target
+from btgm_cli.criteria import Linear, Quadratic
+from btgm_cli.flows import InverseAutoregressive
+from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.seeds import derived_generator
+from btgm_cli.tuning import Tuning, tune
+
+DIM = 4
+QUICK = Tuning(first_steps=250, steps=120, n_eval=4000, n_reference=4000, learning_rate=4e-3)
+
+
+def quick(criterion, target, settings=QUICK, **choices):
+    flow = InverseAutoregressive(DIM, depth=2, hidden=[32], seed=choices.get("seed", 0))
+    return tune(
+        Gaussian(DIM), criterion, target=target, flow=flow, settings=settings, **choices
+    )
+
+
+@pytest.mark.parametrize(
+    ("criterion", "target", "quantity"),
+    [
+        (Linear(), Target(C_D=2.0), "kl"),
+        (Linear(), Target(rho=0.2), "kl"),
+        (Linear(), Target(C_f=1.5), "mean"),
+        (Quadratic(1.0), Target(C_D=1.0), "kl"),
+        (Quadratic(1.0), Target(C_f=-1.0), "mean"),
+    ],
+)
+def test_a_reachable_target_is_met_in_at_most_five_updates(criterion, target, quantity):
+    result = quick(criterion, target)
+    wanted = {"kl": target.C_D or 1.6094379, "mean": target.C_f}[quantity]
+    assert result.status is Status.OK
+    assert len(result.points) - 1 <= 5
+    last = result.points[-1]
+    error = getattr(last.moments, f"{quantity}_se")
+    assert abs(getattr(last.moments, quantity) - wanted) <= max(0.01 * abs(wanted), 2 * error)
+    # What the exact tilt at this β has, not only what the flow says of itself.
+    exact = getattr(last.reference, quantity)
+    assert abs(exact - wanted) <= 0.01 * abs(wanted) + 4 * error + last.kl_gap
+    assert last.kl_gap <= 0.02
+    assert last.ess_fraction >= 0.95
+
+
+def test_a_path_is_visited_in_order_and_warm_started():
+    result = quick(Linear(), Target(betas=[0, 0.5, 1.0]))
+    assert [point.moments.beta for point in result.points] == [0, 0.5, 1.0]
+    assert [point.steps for point in result.points] == [0, 250, 120]
+    assert result.points[0].moments.kl == pytest.approx(0, abs=1e-4)
+    for point in result.points:
+        assert point.reference.method == "closed_form"
+        assert abs(point.kl_gap) <= 0.02
+        assert abs(point.moments.mean - point.reference.mean) <= 4 * point.moments.mean_se + 0.05
+
+
+@pytest.mark.parametrize("target", [Target(C_f=0.5), Target(C_f=-0.0001)])
+def test_a_mean_beyond_the_maximum_is_told_with_the_largest_that_can_be_met(target):
+    result = quick(Quadratic(1.0), target)
+    assert result.status is Status.INFEASIBLE
+    assert len(result.points) == 1
+    assert "cannot be met" in result.message
+    assert result.remedy.startswith("target.C_f=-")
+
+
+def bounded(x):
+    """An indicator made smooth: KL is bounded by −log P(x₀ > 1) = 1.84 nats."""
+    return torch.sigmoid(40 * (x[:, 0] - 1))
+
+
+def test_a_kl_beyond_the_criterions_bound_is_told_instead_of_chased():
+    result = quick(bounded, Target(C_D=4.61))
+    assert result.status is Status.INFEASIBLE
+    largest = float(result.message.split("largest reached is ")[1].split()[0])
+    assert 1.6 < largest < 2.2
+    assert 0 < float(result.remedy.removeprefix("target.C_D=")) < largest
+
+
+def test_too_few_passes_are_a_status_with_a_remedy():
+    result = quick(Quadratic(1.0), Target(C_D=3.0), replace(QUICK, max_updates=1))
+    assert result.status is Status.MAX_UPDATES
+    assert result.remedy == "tuning.steps=240"
+
+
+def test_a_loss_that_is_not_finite_is_a_status():
+    def breaks_far_out(x):
+        return torch.where(x[:, 0] > 3.5, torch.nan, x[:, 0])
+
+    result = quick(breaks_far_out, Target(betas=[0.0, 6.0]), replace(QUICK, n_reference=100))
+    assert result.status is Status.NONFINITE
+    assert result.remedy
+    assert all(torch.isfinite(value).all() for value in result.points[-1].flow_state.values())
+
+
+def test_a_mean_that_the_prior_exceeds_returns_the_prior():
+    result = quick(Linear(), Target(C_f=-1.0))
+    assert result.status is Status.OK
+    assert result.beta == 0
+
+
+def test_the_same_seed_repeats_to_the_bit_and_another_does_not():
+    target = Target(betas=[0.0, 0.4])
+    settings = replace(QUICK, first_steps=30)
+    first, again, other = (quick(Linear(), target, settings, seed=s) for s in (1, 1, 2))
+    assert first.points[-1].moments == again.points[-1].moments
+    for name, value in first.points[-1].flow_state.items():
+        assert torch.equal(value, again.points[-1].flow_state[name])
+    assert first.points[-1].moments != other.points[-1].moments
+
+
+class Killed(Exception):
+    pass
+
+
+class MemoryJournal:
+    """Keeps what a run directory would, and kills the run after so many events."""
+
+    def __init__(self, events=10**9):
+        self.kept, self.training, self.events = [], {}, events
+
+    def _count(self):
+        self.events -= 1
+        if self.events <= 0:
+            raise Killed
+
+    def points(self):
+        return self.kept
+
+    def add_point(self, index, point):
+        self.kept.append(point)
+        self._count()
+
+    def training_state(self, index):
+        return self.training.get(index)
+
+    def save_training_state(self, index, state):
+        # As torch.save and load would: no tensor shared with the running training.
+        self.training[index] = clone(state)
+        self._count()
+
+
+def clone(state):
+    if isinstance(state, torch.Tensor):
+        return state.clone()
+    if isinstance(state, dict):
+        return {key: clone(value) for key, value in state.items()}
+    return [clone(value) for value in state] if isinstance(state, list) else state
+
+
+@pytest.mark.parametrize("target", [Target(betas=[0.0, 0.4, 0.8]), Target(C_D=0.5)])
+@pytest.mark.parametrize("events", [1, 2, 4, 5])
+def test_a_killed_run_goes_on_to_the_same_numbers(target, events):
+    settings = replace(QUICK, first_steps=90, steps=40, checkpoint_every=25, n_eval=1000)
+    whole = quick(Linear(), target, settings)
+    journal = MemoryJournal(events)
+    with pytest.raises(Killed):
+        quick(Linear(), target, settings, journal=journal)
+    journal.events = 10**9
+    resumed = quick(Linear(), target, settings, journal=journal)
+    assert [p.moments for p in resumed.points] == [p.moments for p in whole.points]
+    for name, value in whole.points[-1].flow_state.items():
+        assert torch.equal(value, resumed.points[-1].flow_state[name])
+
+
+def wrong_shape(x):
+    return x
+
+
+def integers(x):
+    return (x[:, 0] > 0).long()
+
+
+def sometimes_nan(x):
+    return torch.where(x[:, 0] > 0, torch.nan, x[:, 0])
+
+
+def no_gradient(x):
+    return (x[:, 0] > 0).float()
+
+
+def flat(x):
+    return 0.0 * x[:, 0]
+
+
+def wants_images(x):
+    return x.view(-1, 1, 28, 28).sum((1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "fault"),
+    [
+        (wrong_shape, r"must return floats of shape \(n,\)"),
+        (integers, "torch.int64"),
+        (sometimes_nan, r"not finite for \d+"),
+        (no_gradient, "has no gradient"),
+        (flat, "gradient of f is zero everywhere"),
+        (wants_images, r"fails on x of shape \(64, 4\)"),
+    ],
+)
+def test_a_users_criterion_is_checked_before_work_starts(criterion, fault):
+    with pytest.raises(SettingError, match=fault) as raised:
+        quick(criterion, Target(C_D=1.0))
+    assert criterion.__name__ in str(raised.value)
+
+
+def test_a_users_model_is_checked_before_work_starts():
+    class Odd(Gaussian):
+        def prior_log_prob(self, z):
+            return z
+
+    with pytest.raises(SettingError, match="prior_log_prob"):
+        tune(Odd(DIM), Linear(), target=Target(C_D=1.0), settings=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [
+        ({"C_D": -1.0}, "target.C_D"),
+        ({"C_D": 0.0}, "target.C_D"),
+        ({"C_f": float("nan")}, "target.C_f"),
+        ({"rho": 1.0}, "target.rho"),
+        ({"betas": []}, "target.betas"),
+        ({"betas": [1.0, 0.5]}, "target.betas"),
+        ({"betas": [-1.0, 0.5]}, "target.betas"),
+        ({"C_D": 1.0, "rho": 0.1}, "give one target, not 2"),
+    ],
+)
+def test_a_target_out_of_range_is_named(choice, text):
+    with pytest.raises(SettingError, match=text):
+        Target(**choice)
+
+
+@pytest.mark.parametrize(
+    "choice", [{"steps": 0}, {"batch_size": 0}, {"anneal": 1.5}, {"tolerance": 0.0}, {"n_eval": 5}]
+)
+def test_a_tuning_setting_out_of_range_is_named(choice):
+    with pytest.raises(SettingError, match=f"tuning.{next(iter(choice))}"):
+        Tuning(**choice)
+
+
+def test_the_tuned_model_draws_what_its_density_says():
+    tuned = quick(Linear(), Target(betas=[0.0, 1.0])).tuned
+    z, log_q = tuned.latent(500, derived_generator(3))
+    z0, log_det = tuned.flow.inverse(z)
+    assert torch.allclose(log_q, tuned.model.prior_log_prob(z0) - log_det, atol=1e-3)
+    assert tuned.sample(7, derived_generator(4)).shape == (7, DIM)
