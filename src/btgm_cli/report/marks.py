@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from btgm_cli.report.style import REFERENCE, TUNED, Array, beta_text, column, flags
 from btgm_cli.runs import Run
 
-METHODS = {"closed_form": "closed form", "snis": "importance sampling"}
+METHODS = {"closed_form": "closed form", "snis": "importance sampling, ±2 s.e."}
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ def legend_handles(run: Run) -> list[Line2D]:
     handles = [_handle(TUNED, "tuned flow, ±2 s.e.", marker="o", linestyle="none")]
     reliable = np.concatenate([flags(run.pareto, "ref_reliable"), flags(run.theory, "reliable")])
     if reliable.any():
-        label = f"reference ({_method(run)}), ±2 s.e."
-        handles.append(_handle(REFERENCE, label, marker="D"))
+        handles.append(_handle(REFERENCE, f"reference ({_method(run)})", marker="D"))
     if not reliable.all():
         label = "reference, not reliable"
         handles.append(_handle(REFERENCE, label, marker="D", ls=":", mfc="white"))
@@ -88,8 +87,8 @@ def _bars(axes: Axes, points: Series, chosen: NDArray[np.bool_], **look: Any) ->
 
 
 def _method(run: Run) -> str:
-    methods = run.theory["method"] if len(run.theory) else run.pareto["ref_method"]
-    return ", ".join(METHODS.get(name, str(name)) for name in methods.dropna().unique())
+    names = run.theory["method"] if len(run.theory) else run.pareto["ref_method"]
+    return ", ".join(METHODS.get(name, str(name)) for name in names.dropna().unique())
 
 
 def _handle(colour: str, label: str, **look: Any) -> Line2D:

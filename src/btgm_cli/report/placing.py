@@ -18,13 +18,18 @@ DIRECTIONS = np.array(
 )
 DISTANCES = (4.0, 8.0, 16.0, 26.0, 38.0)
 TIED_FROM = 16.0
+MARKER = 2.5  # radius of a marker, in points
 
 
 @dataclass(frozen=True)
 class Place:
-    """A box for a label, in pixels; `tied` where it is too far to be read with its point."""
+    """A box for a label, in pixels, and the one that it keeps free around itself.
+
+    `tied` where it is too far from its point to be read with it.
+    """
 
     box: Bbox
+    around: Bbox
     tied: bool
 
 
@@ -47,7 +52,7 @@ def label_points(axes: Axes, points: Array, texts: Sequence[str], obstacles: Arr
     taken: list[Bbox] = []
     for point, text in reversed([*zip(axes.transData.transform(points), texts, strict=True)]):
         for place in _places(axes, point, text):
-            if not _hits(place.box, taken) and not place.box.count_contains(blocked):
+            if not _hits(place.box, taken) and not place.around.count_contains(blocked):
                 taken.append(place.box)
                 _write(axes, place, point, text)
                 break
@@ -74,7 +79,7 @@ def _places(axes: Axes, point: Array, text: str) -> Iterator[Place]:
             centre = point + way * (size / 2 + distance * pixel)
             box = Bbox([centre - size / 2, centre + size / 2])
             if frame.contains(*box.min) and frame.contains(*box.max):
-                yield Place(box, tied=distance >= TIED_FROM)
+                yield Place(box, box.padded(MARKER * pixel), tied=distance >= TIED_FROM)
 
 
 def _hits(box: Bbox, taken: list[Bbox]) -> bool:
