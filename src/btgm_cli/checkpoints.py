@@ -22,6 +22,7 @@ from btgm_cli.core import SettingError, State
 from btgm_cli.files import replacing
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
+METADATA_KEY = "btgm"
 
 
 class StoredNetwork(nn.Module):
@@ -91,7 +92,9 @@ def load_network(
 def save_network(path: Path, network: StoredNetwork) -> None:
     """Write the weights of `network`, its family and architecture beside them, atomically."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    metadata = {"family": network.family, "architecture": json.dumps(network.architecture)}
+    # One entry, because safetensors writes several in an order that changes from run to run.
+    about = {"family": network.family, "architecture": network.architecture}
+    metadata = {METADATA_KEY: json.dumps(about)}
     with replacing(path) as temporary:
         save_file(state, temporary, metadata=metadata)
 
@@ -114,10 +117,9 @@ def _read(path: Path, checkpoint: str, setting: str) -> Checkpoint:
 
 def _read_safetensors(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as stored:
-        metadata = stored.metadata() or {}
+        about = json.loads((stored.metadata() or {}).get(METADATA_KEY, "{}"))
         state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-    architecture = json.loads(metadata.get("architecture", "{}"))
-    return Checkpoint(metadata.get("family", ""), architecture, state)
+    return Checkpoint(about.get("family", ""), about.get("architecture", {}), state)
 
 
 def _read_state_dict(path: Path) -> Checkpoint:

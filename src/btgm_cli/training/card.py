@@ -42,7 +42,7 @@ def write_card(
         "command": command,
         "seed": run.seed,
         "settings": settings,
-        "data": {spec.name: {"md5_uncompressed": spec.md5} for spec in MNIST_FILES.values()},
+        "data_md5_uncompressed": {spec.name: spec.md5 for spec in MNIST_FILES.values()},
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in DISTRIBUTIONS},

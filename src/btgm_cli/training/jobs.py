@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import torch
+from torch import Tensor
 
 from btgm_cli.checkpoints import StoredNetwork, load_network, save_network
 from btgm_cli.classifiers import Classifier
@@ -17,6 +18,7 @@ from btgm_cli.training.evaluate import (
     Evaluation,
     evaluate_classifier,
     evaluate_generator,
+    in_chunks,
 )
 from btgm_cli.training.gan import GanSettings, train_gan
 from btgm_cli.training.loop import Progress
@@ -29,7 +31,7 @@ GRID = 160
 
 
 def train(settings: Settings, run: RunSettings, command: str) -> Evaluation:
-    """Train a network and leave weights, card, loss curve and sample picture in `run.folder`.
+    """Train a network and leave weights, card, loss curve and sample grid in `run.folder`.
 
     Args:
         settings: What shapes the network; their class says which kind it is.
@@ -49,8 +51,7 @@ def train(settings: Settings, run: RunSettings, command: str) -> Evaluation:
     save_network(weights, network)
     write_card(weights, command, asdict(settings), run, progress, evaluation)
     draw_losses(progress.history, run.folder / "losses.png")
-    if isinstance(network, Generator):
-        draw_samples(network, run)
+    draw_grid(_examples(network, data), run.folder / "samples.png")
     return evaluation
 
 
@@ -64,14 +65,6 @@ def evaluate(settings: Settings, run: RunSettings) -> Evaluation:
     kind = Generator if isinstance(settings, GanSettings) else Classifier
     network: StoredNetwork = load_network(kind, run.checkpoint or run.name)
     return _measure(network, _judge(settings, run), load_mnist(run.data_dir))
-
-
-def draw_samples(generator: Generator, run: RunSettings) -> None:
-    """Draw a grid of samples into `run.folder`, the first of those that the gates judge."""
-    rng = torch.Generator().manual_seed(SAMPLE_SEED)
-    with torch.no_grad():
-        images = generator(torch.randn(GRID, generator.latent_dim, generator=rng))
-    draw_grid(images, run.folder / "samples.png")
 
 
 def _train(settings: Settings, run: RunSettings, data: Mnist) -> tuple[StoredNetwork, Progress]:
@@ -92,3 +85,13 @@ def _measure(network: StoredNetwork, judge: Classifier | None, data: Mnist) -> E
         return evaluate_generator(network, judge, data)
     assert isinstance(network, Classifier)
     return evaluate_classifier(network, data)
+
+
+def _examples(network: StoredNetwork, data: Mnist) -> Tensor:
+    """Pictures worth a look: a generator's samples, or the test digits a classifier finds hard."""
+    if isinstance(network, Generator):
+        rng = torch.Generator().manual_seed(SAMPLE_SEED)
+        return in_chunks(network, torch.randn(GRID, network.latent_dim, generator=rng))
+    log_probabilities = in_chunks(network, data.test_images).log_softmax(1)
+    of_label = log_probabilities.gather(1, data.test_labels[:, None]).squeeze(1)
+    return data.test_images[of_label.argsort()[:GRID]]

@@ -18,6 +18,7 @@ from btgm_cli.files import replacing
 from btgm_cli.training.settings import RunSettings
 
 STATE_FILE = "training_state.pt"
+RECORD_EVERY = 50
 
 
 class Trainee(Protocol):
@@ -43,20 +44,31 @@ class Trainee(Protocol):
 
 @dataclass
 class Progress:
-    """How far a training is, over all its sittings: steps, seconds, losses by recorded step."""
+    """How far a training is, over all its sittings.
+
+    Attributes:
+        step: Steps taken.
+        seconds: Time in them.
+        history: The mean losses of every `RECORD_EVERY` steps, with the step that ends them.
+        pending: The same for the steps since then, as far as it has come.
+    """
 
     step: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    pending: dict[str, float] = field(default_factory=dict)
+
+    def record(self, losses: dict[str, float]) -> None:
+        """Count one step and its losses."""
+        self.step += 1
+        for key, value in losses.items():
+            self.pending[key] = self.pending.get(key, 0.0) + value / RECORD_EVERY
+        if self.step % RECORD_EVERY == 0:
+            self.history.append({"step": float(self.step), **self.pending})
+            self.pending = {}
 
 
-def run_loop(
-    trainee: Trainee,
-    steps: int,
-    run: RunSettings,
-    settings: dict[str, Any],
-    record_every: int = 50,
-) -> Progress:
+def run_loop(trainee: Trainee, steps: int, run: RunSettings, settings: dict[str, Any]) -> Progress:
     """Train to `steps`, saving state and weights to `run.folder` every `run.save_every` steps.
 
     Args:
@@ -64,36 +76,34 @@ def run_loop(
         steps: Steps in all, those of an earlier sitting included.
         run: Where and how.
         settings: What shapes the numbers: a resumed training must have the same.
-        record_every: Steps between two entries of the history.
 
     Raises:
         SettingError: `resume` without a saved state, or with one of other settings.
     """
-    out = run.folder
-    progress = _restore(trainee, out / STATE_FILE, settings) if run.resume else Progress()
+    state_file = run.folder / STATE_FILE
+    progress = _restore(trainee, state_file, settings) if run.resume else Progress()
     with tqdm(total=steps, initial=progress.step, desc=run.name, unit="step") as bar:
         for index in range(progress.step, steps):
             begun = time.perf_counter()
             losses = trainee.step(index)
             progress.seconds += time.perf_counter() - begun
-            progress.step = index + 1
+            progress.record(losses)
             bar.update()
-            if progress.step % record_every == 0:
-                progress.history.append({"step": float(progress.step), **losses})
+            if progress.step % RECORD_EVERY == 0:
                 bar.set_postfix({key: f"{value:.3f}" for key, value in losses.items()})
             if progress.step % run.save_every == 0 or progress.step == steps:
-                _save(trainee, progress, out, run.name, settings)
+                _save(trainee, progress, run, settings)
     return progress
 
 
 def _save(
-    trainee: Trainee, progress: Progress, out: Path, name: str, settings: dict[str, Any]
+    trainee: Trainee, progress: Progress, run: RunSettings, settings: dict[str, Any]
 ) -> None:
     """One file holds the whole state, so that a kill cannot part weights from optimizer."""
     state = {"trainee": trainee.state_dict(), "progress": asdict(progress), "settings": settings}
-    with replacing(out / STATE_FILE) as temporary:
+    with replacing(run.folder / STATE_FILE) as temporary:
         torch.save(state, temporary)
-    save_network(out / f"{name}.safetensors", trainee.network)
+    save_network(run.folder / f"{run.name}.safetensors", trainee.network)
 
 
 def _restore(trainee: Trainee, path: Path, settings: dict[str, Any]) -> Progress:
