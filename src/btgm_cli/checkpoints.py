@@ -81,12 +81,13 @@ def load_network(
         reason = f"holds a {stored.family}, expected a {network.family}; {_choices()}"
         raise SettingError(setting, checkpoint, reason)
     try:
-        built = network(**stored.architecture)
-        built.load_state_dict(stored.state)
+        with torch.device("meta"):  # no memory and no random numbers for weights to be replaced
+            built = network(**stored.architecture)
+        built.load_state_dict(stored.state, assign=True)
     except (RuntimeError, TypeError) as error:
         reason = f"its weights do not fit a {network.family}; {_choices()}"
         raise SettingError(setting, checkpoint, reason) from error
-    return built.eval().requires_grad_(False)
+    return built.float().eval().requires_grad_(False)
 
 
 def save_network(path: Path, network: StoredNetwork) -> None:
