@@ -33,6 +33,7 @@ ALLOWED: dict[str, str] = {
     "bench": ALL,
     "config": f"{ALL} but cli",
     "cli": ALL,
+    "__main__": "cli",
     ROOT: ALL,
 }
 

@@ -103,9 +103,7 @@ def samples_file(path: Path, index: int) -> Path:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV with every float exactly as it was written; empty if there is no such file."""
-    if not path.is_file():
-        return pd.DataFrame()
-    return pd.read_csv(path, float_precision="round_trip")
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -102,7 +102,10 @@ def _run_under_hydra(argv: list[str]) -> int:
         return None
 
     arguments = sys.argv
-    sys.argv = ["btgm run", *with_search_path(argv)]
+    overrides = [argument for argument in argv if "=" in argument and argument[0] != "-"]
+    # Overrides first: Hydra's parser refuses them on both sides of an option such as -m.
+    options = [argument for argument in argv if argument not in overrides]
+    sys.argv = ["btgm run", *with_search_path(overrides), *options]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(task)()
     finally:

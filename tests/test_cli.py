@@ -1,0 +1,272 @@
+"""The command line in a temporary directory: files, columns, exit codes, kill and resume."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+
+from btgm_cli import load_run
+from btgm_cli.cli import main
+from btgm_cli.config import build, choices, compose_config, conf_dir
+from btgm_cli.seeds import derived_generator
+
+GAUSSIAN = ["run", "model=gaussian", "model.latent_dim=3", "criterion=linear"]
+SMALL = [
+    "flow.depth=2",
+    "flow.hidden=[16]",
+    "tuning.first_steps=150",
+    "tuning.steps=100",
+    "tuning.learning_rate=0.01",
+    "tuning.n_eval=1000",
+    "tuning.checkpoint_every=20",
+]
+PATH = "target.betas=[0,0.5,1]"
+COLUMNS = """beta mean_f mean_f_se kl kl_se var_f m3_f mean_f_ref kl_ref log_z_ref ref_method ref_ess
+    kl_gap ess_fraction steps f_evals seconds status""".split()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def run_in(directory, *overrides):
+    code = main([*GAUSSIAN, *SMALL, *overrides, f"hydra.run.dir={directory}"])
+    return code, Path(directory)
+
+
+def test_a_run_leaves_what_other_tools_rely_on(here, capsys):
+    assert main([*GAUSSIAN, *SMALL, PATH]) == 0
+    (run,) = (here / "outputs" / "gaussian" / "linear").iterdir()
+    assert capsys.readouterr().out.splitlines()[-1].endswith(run.name)
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert files == {
+        *("pareto.csv", "trace.csv", "theory.csv", "summary.json", "run.log"),
+        *("samples.png", "pareto.png", "theory_vs_empirical.png"),
+        *(f"flow/{k:03d}.safetensors" for k in range(3)),
+        *(f"samples/{k:03d}.npy" for k in range(3)),
+        *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),
+    }
+    table = pd.read_csv(run / "pareto.csv")
+    assert set(COLUMNS) <= set(table.columns)
+    assert table["beta"].tolist() == [0, 0.5, 1]
+    assert (table["status"] == "ok").all()
+    assert (table["ref_method"] == "closed_form").all()
+    assert np.allclose(table["kl_ref"], table["beta"] ** 2 / 2)
+    assert (table["kl"] - table["kl_ref"]).abs().max() < 4 * table["kl_se"].max() + 0.05
+    assert table["kl_gap"].max() < 0.05
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "ok"
+    assert summary["target"] == {"betas": [0, 0.5, 1]}
+    assert summary["seed"] == 0
+    assert summary["f_evals"] == table["f_evals"].sum()
+    assert len(pd.read_csv(run / "trace.csv")) == 3
+
+
+def test_the_same_seed_writes_the_same_numbers(here):
+    tables = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run_in(name, PATH, f"seed={seed}")
+        tables.append(pd.read_csv(here / name / "pareto.csv").drop(columns="seconds"))
+    assert tables[0].equals(tables[1])
+    assert not tables[0].equals(tables[2])
+    first, second = ((here / name / "flow" / "002.safetensors").read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_a_missed_target_exits_3_after_everything_is_written(here, capsys):
+    code = main(
+        [
+            *["run", "model=gaussian", "criterion=quadratic", *SMALL],
+            *["target.C_f=1.0", "hydra.run.dir=missed"],
+        ]
+    )
+    assert code == 3
+    summary = json.loads((here / "missed" / "summary.json").read_text())
+    assert summary["status"] == "infeasible_target"
+    assert "cannot be met" in summary["message"]
+    assert summary["remedy"].startswith("target.C_f=")
+    assert summary["remedy"] in capsys.readouterr().out
+    assert (here / "missed" / "pareto.png").is_file()
+
+
+def test_a_target_run_keeps_the_trace_of_its_search(here):
+    code, run = run_in("searched", "target.C_D=0.5", "tuning.n_eval=4000")
+    assert code == 0
+    trace = pd.read_csv(run / "trace.csv")
+    assert {"pass", "beta", "kl", "goal", "residual", "lower", "upper", "next_beta"} <= set(trace)
+    assert trace["converged"].tolist()[-1]
+    assert abs(trace["residual"].iloc[-1]) <= max(0.005, 2 * trace["kl_se"].iloc[-1])
+
+
+def test_a_sweep_makes_one_run_directory_each(here):
+    sweep = ["-m", "criterion=linear,quadratic", "target.C_D=0.2,0.4", "hydra.sweep.dir=sweep"]
+    assert main([*GAUSSIAN[:3], *SMALL, "tuning.max_updates=1", *sweep]) in (0, 3)
+    assert len(list((here / "sweep").glob("*/pareto.csv"))) == 4
+    budgets = [json.loads(p.read_text())["target"] for p in (here / "sweep").glob("*/summary.json")]
+    assert sorted(t["C_D"] for t in budgets) == [0.2, 0.2, 0.4, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting", "words"),
+    [
+        (["target.C_DD=1"], "target.C_DD", "choose from C_D, C_f, rho, betas"),
+        (["target.C_D=1", "target.rho=0.1"], "target", "give one target, not 2"),
+        (["target.C_D=abc"], "target.C_D", "must be a number"),
+        (["target.C_D=-1"], "target.C_D", "positive"),
+        (["target.betas=[1,0]"], "target.betas", "increasing"),
+        (["target.betas=[0,1"], "target.betas=[0,1", "override"),
+        (["model=gan"], "model='gan'", "gan_mnist, gaussian"),
+        (["flow=glow"], "flow='glow'", "iaf, spline_coupling"),
+        (["criterion=quadratic", "criterion.kk=3"], "criterion.kk='3'", "choose from k"),
+        (["+model.colour=3"], "model.colour=3", "takes no such setting"),
+        (["model.latent_dim=1"], "model.latent_dim=1", "2 or more"),
+        (["foo=1"], "foo='1'", "choose from model, criterion"),
+        (["+foo=1"], "foo=1", "choose from model, criterion"),
+        (["bogus"], "override='bogus'", "missing EQUAL"),
+        (["tuning.steps=1.5"], "tuning.steps=1.5", "whole number"),
+        (["tuning.steps=no"], "tuning.steps", "must be a number"),
+        (["seed=-1"], "seed=-1", "0 or more"),
+        (["threads=0"], "threads=0", "1 or more"),
+        (["device=tpu"], "device='tpu'", "auto, cpu, cuda"),
+        (["flow.depth=0"], "flow.depth=0", "1 or more"),
+        (["criterion.direction=[1,2]"], "criterion.direction", "as many entries"),
+        (["criterion._target_=nope.f"], "criterion._target_='nope.f'", "No module named 'nope'"),
+        (["criterion=log_class4"], "criterion='LogClass'", "fails on x of shape"),
+        (["criterion=log_class", "criterion.label=12"], "criterion.label=12", "0 … 9"),
+        (["-m", "target.C_D=1,-1"], "target.C_D=-1", "positive"),
+        (["resume=nowhere"], "resume", "takes its settings from the run"),
+    ],
+)
+def test_bad_input_is_one_line_exit_2_and_nothing_written(here, capsys, arguments, setting, words):
+    assert main([*GAUSSIAN, *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert setting in error
+    assert words in error
+    assert not list(here.iterdir())
+
+
+def test_a_run_directory_that_is_taken_is_not_touched(here, capsys):
+    run_in("taken", "target.betas=[0]")
+    before = {path: path.stat().st_mtime_ns for path in (here / "taken").rglob("*")}
+    code, _ = run_in("taken", "target.betas=[0]")
+    assert code == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (here / "taken").rglob("*")} == before
+
+
+@pytest.mark.parametrize("command", [["run", "resume=nowhere"], ["report", "nowhere"], ["runn"]])
+def test_commands_name_what_is_missing(here, capsys, command):
+    assert main(command) == 2
+    assert command[-1].removeprefix("resume=") in capsys.readouterr().err
+
+
+def test_help_version_list_and_cfg(here, capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"btgm \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("gan_mnist", "gaussian", "log_class4", "quadratic"))
+    assert main([]) == 2
+    assert main(["--help"]) == 0
+    capsys.readouterr()
+    assert main([*GAUSSIAN, "--cfg", "job"]) == 0
+    assert "latent_dim: 3" in capsys.readouterr().out
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        f"{group}={name}"
+        for group in ("model", "criterion", "flow", "target", "tuning", "experiment")
+        for name in choices(group)
+    ],
+)
+def test_every_yaml_composes_and_builds(option):
+    objects = build(compose_config("run", [option]))
+    z = objects.model.sample_prior(2, derived_generator(0))
+    assert objects.flow(z)[0].shape == z.shape
+
+
+def test_log_class_with_a_label_is_the_named_one():
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        named = compose("run", ["criterion=log_class7"]).criterion
+        labelled = compose("run", ["criterion=log_class", "criterion.label=7"]).criterion
+    assert named == labelled
+
+
+def test_a_users_target_and_yaml_in_the_working_directory_are_found(here, monkeypatch):
+    (here / "mine.py").write_text("def first(x):\n    return x[:, 0]\n")
+    (here / "criterion").mkdir()
+    (here / "criterion" / "first.yaml").write_text("_target_: mine.first\n_partial_: true\n")
+    code = main([*GAUSSIAN[:3], "criterion=first", *SMALL, "target.betas=[0,0.5]"])
+    monkeypatch.delitem(sys.modules, "mine")
+    assert code == 0
+    (run,) = (here / "outputs" / "gaussian" / "first").iterdir()
+    assert pd.read_csv(run / "pareto.csv")["ref_method"].tolist() == ["snis", "snis"]
+
+
+def test_a_finished_run_can_be_loaded_and_redrawn_from_python(here):
+    _, run = run_in("kept", PATH)
+    loaded = load_run(run)
+    z, log_q = loaded.tuned(1.0).latent(2000, derived_generator(5))
+    # Tuned along (1, 1, 1)/√3 at β = 1, E f = 1 with standard deviation 1.
+    f = z.sum(-1) / 3**0.5
+    assert abs(f.mean() - 1) <= 4 / 2000**0.5 + 0.05
+    assert log_q.shape == (2000,)
+    with pytest.raises(Exception, match="this run has 0, 0.5, 1"):
+        loaded.tuned(0.7)
+    pictures = [run / f"{name}.png" for name in ("samples", "pareto", "theory_vs_empirical")]
+    for picture in pictures:
+        picture.unlink()
+    assert main(["report", str(run)]) == 0
+    assert all(picture.stat().st_size > 5000 for picture in pictures)
+
+
+def test_a_run_killed_mid_training_resumes_to_the_same_numbers(here):
+    """A real SIGKILL to a real process, once some steps of the second β are checkpointed."""
+    slow = ["tuning.first_steps=400", PATH]
+    _, whole = run_in("whole", *slow)
+    command = [sys.executable, "-m", "btgm_cli", *GAUSSIAN, *SMALL, *slow]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "hydra.run.dir=killed"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    killed = here / "killed"
+    deadline = time.monotonic() + 60
+    while not (killed / "flow" / "training.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "summary.json").exists(), "killed too late to test anything"
+    assert len(pd.read_csv(killed / "pareto.csv")) == 1
+    assert main(["run", "resume=killed"]) == 0
+    tables = [pd.read_csv(p / "pareto.csv").drop(columns="seconds") for p in (whole, killed)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    for k in range(3):
+        name = f"flow/{k:03d}.safetensors"
+        assert (whole / name).read_bytes() == (killed / name).read_bytes()
+    assert not (killed / "flow" / "training.pt").exists()
+
+
+def test_resuming_a_finished_run_changes_no_number(here):
+    _, run = run_in("done", PATH)
+    before = (run / "pareto.csv").read_bytes()
+    assert main(["run", "resume=done"]) == 0
+    assert (run / "pareto.csv").read_bytes() == before
