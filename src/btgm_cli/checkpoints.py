@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -100,19 +99,24 @@ def save_network(path: Path, network: StoredNetwork) -> None:
         save_file(state, temporary, metadata=metadata)
 
 
+def read_torch_file(path: Path) -> Any:
+    """Tensors and plain containers from a file of `torch.save`, on the CPU, running no code.
+
+    Raises:
+        ValueError: The file cannot be read so.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
+        raise ValueError(f"damaged, or not only tensors: {type(error).__name__}") from error
+
+
 def _read(path: Path, checkpoint: str, setting: str) -> Checkpoint:
     reader = _read_safetensors if path.suffix == ".safetensors" else _read_state_dict
     try:
         return reader(path)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-    ) as error:
-        reason = f"cannot be read ({type(error).__name__}); {_choices()}"
+    except (SafetensorError, ValueError, OSError) as error:
+        reason = f"cannot be read ({error}); {_choices()}".replace("\n", " ")
         raise SettingError(setting, checkpoint, reason) from error
 
 
@@ -124,7 +128,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
 
 
 def _read_state_dict(path: Path) -> Checkpoint:
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_torch_file(path)
     if not isinstance(state, dict):
         raise ValueError("not a state dict")
     return Checkpoint("", {}, state)

@@ -56,7 +56,7 @@ class GanSettings:
     """
 
     objective: str = NS_R1
-    steps: int = 20_000
+    steps: int = 17_000
     batch: int = 64
     rate: float = 1e-3
     hold: float = 0.5

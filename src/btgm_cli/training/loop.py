@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from tqdm import tqdm
 
-from btgm_cli.checkpoints import StoredNetwork, save_network
+from btgm_cli.checkpoints import StoredNetwork, read_torch_file, save_network
 from btgm_cli.core import SettingError
 from btgm_cli.files import replacing
 from btgm_cli.training.settings import RunSettings
@@ -110,8 +109,8 @@ def _restore(trainee: Trainee, path: Path, settings: dict[str, Any]) -> Progress
     if not path.is_file():
         raise SettingError("resume", True, f"{path} not found; train without resume first")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        state = read_torch_file(path)
+    except ValueError as error:
         raise SettingError("resume", True, f"{path} cannot be read; train anew") from error
     for key in _differing(settings, state["settings"]):
         reason = f"this training began with {state['settings'].get(key)!r}; keep it, or train anew"
