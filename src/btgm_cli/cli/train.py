@@ -67,16 +67,23 @@ def _chosen_model(overrides: Sequence[str], models: Sequence[str]) -> str:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """The overrides, with `--resume` as one of them."""
-    parser = argparse.ArgumentParser("btgm train", description=__doc__)
-    parser.add_argument("overrides", nargs="*", metavar="SETTING=VALUE", help=_settings_help())
+    parser = argparse.ArgumentParser(
+        "btgm train",
+        description="Train a network that ships with the package, or measure its gates.",
+        epilog=_settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="SETTING=VALUE", help="as listed below")
     parser.add_argument("--resume", action="store_true", help="go on from the last saved state")
     parsed = parser.parse_intermixed_args(argv)
     return [*parsed.overrides, *["resume=true"] * parsed.resume]
 
 
 def _settings_help() -> str:
-    networks = " or ".join(f"model={name}" for name in choices("model", conf_dir() / "train"))
-    return f"{networks}; further settings as in {conf_dir() / 'train'}"
+    """The configuration files themselves, whose comments say what each setting does."""
+    root = conf_dir() / "train"
+    files = [root / "config.yaml", *sorted(root.glob("model/*.yaml"))]
+    return "\n".join(f"{path.relative_to(root)}:\n{path.read_text()}" for path in files)
 
 
 def _shapes_numbers(override: str) -> bool:

@@ -43,10 +43,7 @@ def write_card(
         "seed": run.seed,
         "settings": settings,
         "data_md5_uncompressed": {spec.name: spec.md5 for spec in MNIST_FILES.values()},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in DISTRIBUTIONS},
-        },
+        "versions": _versions(),
         "device": run.torch_device.type,
         "threads": run.threads,
         "training_seconds": round(progress.seconds),
@@ -56,6 +53,11 @@ def write_card(
     path = weights.with_suffix(".json")
     write_json(path, card)
     return path
+
+
+def _versions() -> dict[str, str]:
+    installed = {name: version(name) for name in DISTRIBUTIONS}
+    return {"python": platform.python_version(), **installed}
 
 
 def _finite(gate: dict[str, Any]) -> dict[str, Any]:
