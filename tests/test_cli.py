@@ -114,7 +114,9 @@ def test_a_sweep_makes_one_run_directory_each(here):
     sweep = ["-m", "criterion=linear,quadratic", "target.C_D=0.2,0.4", "hydra.sweep.dir=sweep"]
     assert main([*GAUSSIAN[:3], *SMALL, "tuning.max_updates=1", *sweep]) in (0, 3)
     assert len(list((here / "sweep").glob("*/pareto.csv"))) == 4
-    budgets = [json.loads(p.read_text())["target"] for p in (here / "sweep").glob("*/summary.json")]
+    budgets = [
+        json.loads(p.read_text())["target"] for p in (here / "sweep").glob("*/summary.json")
+    ]
     assert sorted(t["C_D"] for t in budgets) == [0.2, 0.2, 0.4, 0.4]
 
 

@@ -18,9 +18,7 @@ QUICK = Tuning(first_steps=250, steps=120, n_eval=4000, n_reference=4000, learni
 
 def quick(criterion, target, settings=QUICK, **choices):
     flow = InverseAutoregressive(DIM, depth=2, hidden=[32], seed=choices.get("seed", 0))
-    return tune(
-        Gaussian(DIM), criterion, target=target, flow=flow, settings=settings, **choices
-    )
+    return tune(Gaussian(DIM), criterion, target=target, flow=flow, settings=settings, **choices)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from btgm_cli.core import Moments, SettingError
 
-LARGEST_FACTOR = 4.0
+LARGEST_FACTOR = 16.0
 """β grows at most this much in one update: beyond, the moments say little."""
 
 
@@ -51,13 +51,17 @@ class Goal:
 
 @dataclass(frozen=True)
 class Search:
-    """State of the search: the β to try next, the bracket, and the tolerance in absolute terms."""
+    """State of the search: the β to try next, the bracket, and the tolerance in absolute terms.
+
+    `residual` is the last one seen, by which progress is judged.
+    """
 
     goal: Goal
     beta: float
     tolerance: float
     lower: float = 0.0
     upper: float = math.inf
+    residual: float = math.inf
     updates: int = 0
     converged: bool = False
 
@@ -84,7 +88,7 @@ def init(goal: Goal, prior: Moments) -> Search:
         return replace(search, beta=math.sqrt(2 * goal.value / prior.var))
     step = _halley(goal.residual(prior), prior.var, prior.m3)
     # The units of f set those of β: one standard deviation of f is the natural first scale.
-    return replace(search, beta=min(step, LARGEST_FACTOR / math.sqrt(prior.var)))
+    return replace(search, beta=min(step, 4.0 / math.sqrt(prior.var)))
 
 
 def update(search: Search, moments: Moments) -> Search:
@@ -101,9 +105,17 @@ def update(search: Search, moments: Moments) -> Search:
         return replace(search, updates=updates, converged=True)
     lower = max(search.lower, beta) if residual < 0 else search.lower
     upper = min(search.upper, beta) if residual > 0 else search.upper
-    proposal = _propose(goal, beta, moments)
+    # A model that keeps missing on one side by about as much is no guide: bisect instead.
+    stalled = residual * search.residual > 0 and abs(residual) > abs(search.residual) / 2
+    misled = stalled and math.isfinite(search.residual)
+    proposal = math.nan if misled else _propose(goal, beta, moments)
     return replace(
-        search, beta=_safeguard(proposal, lower, upper), lower=lower, upper=upper, updates=updates
+        search,
+        beta=_safeguard(proposal, lower, upper),
+        lower=lower,
+        upper=upper,
+        residual=residual,
+        updates=updates,
     )
 
 
@@ -138,4 +150,4 @@ def _safeguard(proposal: float, lower: float, upper: float) -> float:
         return proposal
     if math.isinf(upper):
         return cap if lower > 0 else 1.0
-    return math.sqrt(lower * upper) if lower > 0 else upper / LARGEST_FACTOR
+    return math.sqrt(lower * upper) if lower > 0 else upper / 4
