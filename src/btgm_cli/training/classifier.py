@@ -36,7 +36,7 @@ class ClassifierSettings:
         hidden: Width of the penultimate layer.
     """
 
-    steps: int = 4_000
+    steps: int = 5_000
     batch: int = 128
     rate: float = 2e-3
     hold: float = 0.3
