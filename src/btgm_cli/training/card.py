@@ -25,6 +25,7 @@ def write_card(
     run: RunSettings,
     progress: Progress,
     evaluation: Evaluation,
+    judge_sha256: str | None = None,
 ) -> Path:
     """Write the card of `weights` beside it, as JSON; returns its path.
 
@@ -35,6 +36,7 @@ def write_card(
         run: Where and how it was trained.
         progress: How the training went.
         evaluation: How good the network is.
+        judge_sha256: The checkpoint of the classifier that measured a GAN.
     """
     card = {
         "name": run.name,
@@ -47,6 +49,7 @@ def write_card(
         "device": run.torch_device.type,
         "threads": run.threads,
         "training_seconds": round(progress.seconds),
+        **({"judge_sha256": judge_sha256} if judge_sha256 else {}),
         "metrics": evaluation.metrics,
         "gates": [{**_finite(asdict(gate)), "passed": gate.passed} for gate in evaluation.gates],
     }

@@ -28,6 +28,8 @@ class ClassifierSettings:
         rate: Learning rate (AdamW).
         hold: Fraction of the steps before the rate starts to fall to zero.
         weight_decay: Decoupled weight decay.
+        logit_penalty: Weight of the mean squared logit: keeps log h from falling off cliffs far
+            from a class, where no data says how unlikely it is.
         average: Decay of the averaged weights.
         rotate: Largest rotation of an image, degrees.
         scale: Largest relative change of its size.
@@ -41,6 +43,7 @@ class ClassifierSettings:
     rate: float = 2e-3
     hold: float = 0.3
     weight_decay: float = 1e-3
+    logit_penalty: float = 1e-3
     average: float = 0.998
     rotate: float = 12.0
     scale: float = 0.1
@@ -88,13 +91,15 @@ class ClassifierTrainee:
         )
 
     def step(self, index: int) -> dict[str, float]:
-        """Step on the cross-entropy of one distorted batch."""
+        """Step on the penalized cross-entropy of one distorted batch."""
         s = self.settings
         set_rate(self.optimizer, decayed(s.rate, index, s.steps, s.hold))
         chosen = torch.randint(len(self.images), (s.batch,), generator=self.rng)
         chosen = chosen.to(self.images.device)
         x = distort(self.images[chosen], s, self.rng)
-        loss = cross_entropy(self.classifier(x), self.labels[chosen])
+        logits = self.classifier(x)
+        loss = cross_entropy(logits, self.labels[chosen])
+        loss = loss + s.logit_penalty * logits.square().mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

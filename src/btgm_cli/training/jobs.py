@@ -7,7 +7,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from btgm_cli.checkpoints import StoredNetwork, load_network, save_network
+from btgm_cli.checkpoints import StoredNetwork, checkpoint_hash, load_network, save_network
 from btgm_cli.classifiers import Classifier
 from btgm_cli.data import Mnist, load_mnist
 from btgm_cli.models.gan import Generator
@@ -49,7 +49,8 @@ def train(settings: Settings, run: RunSettings, command: str) -> Evaluation:
     evaluation = _measure(network, judge, data)
     weights = run.folder / f"{run.name}.safetensors"
     save_network(weights, network)
-    write_card(weights, command, asdict(settings), run, progress, evaluation)
+    judge_hash = checkpoint_hash(run.classifier, "classifier") if judge else None
+    write_card(weights, command, asdict(settings), run, progress, evaluation, judge_hash)
     draw_losses(progress.history, run.folder / "losses.png")
     draw_grid(_examples(network, data), run.folder / "samples.png")
     return evaluation
