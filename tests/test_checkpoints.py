@@ -145,6 +145,11 @@ def test_packaged_checkpoint_is_small_and_its_card_tells_of_it(name):
     assert all(gate["passed"] for gate in card["gates"])
 
 
+def test_packaged_gan_was_measured_by_the_packaged_classifier():
+    card = json.loads((WEIGHTS_DIR / "gan_mnist.json").read_text())
+    assert card["judge_sha256"] == checkpoint_hash("classifier_mnist")
+
+
 def test_packaged_pair_makes_digits():
     gan, classifier = load_gan(), load_classifier()
     assert isinstance(gan, Gan)
