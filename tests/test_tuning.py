@@ -111,7 +111,7 @@ def test_the_same_seed_repeats_to_the_bit_and_another_does_not():
     assert first.points[-1].moments != other.points[-1].moments
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -124,7 +124,7 @@ class MemoryJournal:
     def _count(self):
         self.events -= 1
         if self.events <= 0:
-            raise Killed
+            raise KilledError
 
     def points(self):
         return self.kept
@@ -156,7 +156,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(target, events):
     settings = replace(QUICK, first_steps=90, steps=40, checkpoint_every=25, n_eval=1000)
     whole = quick(Linear(), target, settings)
     journal = MemoryJournal(events)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         quick(Linear(), target, settings, journal=journal)
     journal.events = 10**9
     resumed = quick(Linear(), target, settings, journal=journal)

@@ -6,7 +6,7 @@ from btgm_cli.models.gaussian import Gaussian
 
 
 class Ring(Gaussian):  # z ~ N(0, I) and its density come from the base class
-    def decode(self, z):
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
         return z / z.norm(dim=-1, keepdim=True) + 0.1 * z
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pyro.distributions.transforms import AffineAutoregressive
@@ -59,6 +59,8 @@ def _layer(dim: int, hidden: list[int]) -> nn.Module:
     # Widths below D would leave a coordinate unconnected; Pyro refuses them.
     widths = [max(width, dim) for width in hidden]
     order = torch.arange(dim)  # the flow permutes; Pyro's own random order would undo its pairing
-    net = AutoRegressiveNN(dim, widths, permutation=order, nonlinearity=nn.SiLU())
+    net = AutoRegressiveNN(
+        dim, widths, permutation=cast("torch.LongTensor", order), nonlinearity=nn.SiLU()
+    )
     shrink(net)
     return AffineAutoregressive(net)
