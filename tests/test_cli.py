@@ -92,6 +92,33 @@ def test_a_run_leaves_what_other_tools_rely_on(here, capsys):
     assert len(pd.read_csv(run / "trace.csv")) == 3
 
 
+def test_the_gan_is_tuned_against_importance_sampling(here):
+    """The shipped generator and classifier, end to end; the default path is the slow test's."""
+    small = ["target.betas=[0,0.3]", "tuning.first_steps=20", "tuning.batch_size=64"]
+    draws = ["tuning.n_eval=1000", "tuning.n_reference=3000", "samples=8", "hydra.run.dir=gan"]
+    assert main(["run", "model=gan_mnist", "criterion=log_class4", *small, *draws]) == 0
+    table = pd.read_csv(here / "gan" / "pareto.csv")
+    assert table["ref_method"].tolist() == ["snis", "snis"]
+    assert table["ref_reliable"].all()
+    prior = table.iloc[0]
+    error = 4 * np.hypot(prior["mean_f_se"], prior["mean_f_ref_se"])
+    assert abs(prior["mean_f"] - prior["mean_f_ref"]) <= error
+    # Twenty steps cannot do it, and the run must show that.
+    assert table["kl_gap"].iloc[1] > 10 * table["kl_gap_se"].iloc[1]
+    summary = json.loads((here / "gan" / "summary.json").read_text())
+    assert len(summary["checkpoint_hash"]) == len(summary["classifier_hash"]) == 64
+
+
+@pytest.mark.slow
+def test_the_default_run_is_as_tight_as_the_readme_says(here):
+    assert main(["run", "model=gan_mnist", "criterion=log_class4", "hydra.run.dir=gan"]) == 0
+    table = pd.read_csv(here / "gan" / "pareto.csv")
+    assert table["beta"].tolist() == [0, 0.25, 0.5, 0.75, 1, 1.25]
+    assert table["ref_reliable"].all()
+    assert table["kl_gap"].max() <= 0.45
+    assert table["ess_fraction"].min() >= 0.12
+
+
 def test_the_same_seed_writes_the_same_numbers(here):
     tables = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -1,10 +1,11 @@
 """Algorithm 1 on the Gaussian oracle: targets met, misses told, kills survived, bits repeated."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
+from btgm_cli.config import compose_config
 from btgm_cli.core import SettingError, Status, Target
 from btgm_cli.criteria import Linear, Quadratic
 from btgm_cli.flows import InverseAutoregressive
@@ -247,3 +248,7 @@ def test_the_tuned_model_draws_what_its_density_says():
     z0, log_det = tuned.flow.inverse(z)
     assert torch.allclose(log_q, tuned.model.prior_log_prob(z0) - log_det, atol=1e-3)
     assert tuned.sample(7, derived_generator(4)).shape == (7, DIM)
+
+
+def test_the_yamls_defaults_are_pythons():
+    assert compose_config("run", []).tuning == asdict(Tuning())

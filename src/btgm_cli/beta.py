@@ -18,6 +18,10 @@ LARGEST_FACTOR = 16.0
 """β grows at most this much in one update: beyond, the moments say little."""
 
 
+SLACK = 0.05
+"""The bracket's ends stay at most this share of β away from what was visited."""
+
+
 class Quantity(StrEnum):
     """What a target fixes."""
 
@@ -103,12 +107,15 @@ def update(search: Search, moments: Moments) -> Search:
     updates = search.updates + 1
     if abs(residual) <= max(search.tolerance, 2 * goal.error(moments)):
         return replace(search, updates=updates, converged=True)
-    lower = max(search.lower, beta) if residual < 0 else search.lower
-    upper = min(search.upper, beta) if residual > 0 else search.upper
     # A model that keeps missing on one side by about as much is no guide: bisect instead.
-    stalled = residual * search.residual > 0 and abs(residual) > abs(search.residual) / 2
-    misled = stalled and math.isfinite(search.residual)
+    same_side = math.isfinite(search.residual) and residual * search.residual > 0
+    misled = same_side and abs(residual) > abs(search.residual) / 2
     proposal = math.nan if misled else _propose(goal, beta, moments)
+    # Two flows trained at the same β differ by more than the Monte-Carlo error of either, so close
+    # to the root a visited β bounds it only up to the step that its own moments ask for.
+    slack = min(abs(proposal - beta), SLACK * beta) if math.isfinite(proposal) else 0.0
+    lower = max(search.lower, beta - slack) if residual < 0 else search.lower
+    upper = min(search.upper, beta + slack) if residual > 0 else search.upper
     return replace(
         search,
         beta=_safeguard(proposal, lower, upper),

@@ -146,7 +146,9 @@ class Moments:
 class Reference:
     """The exact tilt at one β as well as it is known: closed form or estimated.
 
-    `reliable` is False where the estimate must not be read as truth (see `method`'s module).
+    `ess` is the number of effective draws behind it (infinite for a closed form), `pareto_k` the
+    shape k̂ of their weights' tail (−inf where there is none). `reliable` is False where the
+    estimate must not be read as truth.
     """
 
     beta: float
@@ -160,6 +162,7 @@ class Reference:
     log_z_se: float
     method: str
     ess: float
+    pareto_k: float
     reliable: bool
 
 

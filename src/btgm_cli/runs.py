@@ -44,6 +44,7 @@ _REFERENCE = {
     "log_z_se": "log_z_ref_se",
     "method": "ref_method",
     "ess": "ref_ess",
+    "pareto_k": "ref_pareto_k",
     "reliable": "ref_reliable",
 }
 _POINT = ("kl_gap", "kl_gap_se", "ess_fraction", "steps", "f_evals", "seconds", "status")

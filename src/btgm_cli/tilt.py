@@ -94,7 +94,7 @@ def importance_reference(beta: float, f: Tensor) -> Reference:
     w = torch.exp(log_w - log_z)  # mean 1
     mean = (w * f).mean()
     residual = f - mean
-    ess = effective_sample_size(log_w)
+    ess, k = effective_sample_size(log_w), pareto_k(log_w)
     return Reference(
         beta=beta,
         mean=mean.item(),
@@ -107,7 +107,8 @@ def importance_reference(beta: float, f: Tensor) -> Reference:
         log_z_se=_standard_error(w),
         method="snis",
         ess=ess,
-        reliable=ess >= MIN_ESS and pareto_k(log_w) <= largest_reliable_k(n),
+        pareto_k=k,
+        reliable=ess >= MIN_ESS and k <= largest_reliable_k(n),
     )
 
 

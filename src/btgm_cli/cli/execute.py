@@ -111,6 +111,7 @@ def _theory(reference: ReferenceSource, result: TuneResult) -> list[dict[str, An
             "kl_se": tilt.kl_se,
             "log_z": tilt.log_z,
             "ess": tilt.ess,
+            "pareto_k": tilt.pareto_k,
             "reliable": tilt.reliable,
             "method": tilt.method,
         }

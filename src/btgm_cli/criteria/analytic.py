@@ -27,6 +27,7 @@ def exact(
         log_z_se=0.0,
         method="closed_form",
         ess=math.inf,
+        pareto_k=-math.inf,
         reliable=True,
     )
 

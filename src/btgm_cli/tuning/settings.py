@@ -30,9 +30,9 @@ class Tuning:
         SettingError: a value out of range.
     """
 
-    first_steps: int = 1000
-    steps: int = 600
-    batch_size: int = 256
+    first_steps: int = 1500
+    steps: int = 900
+    batch_size: int = 128
     learning_rate: float = 2e-3
     anneal: float = 0.3
     average: float = 0.3

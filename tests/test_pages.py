@@ -1,0 +1,48 @@
+"""What the pages tell a reader to type does work."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from btgm_cli.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)
+
+
+def test_the_readmes_python_block_runs(capsys):
+    (block,) = python_blocks(ROOT / "README.md")
+    names: dict = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert capsys.readouterr().out.startswith("ok ")
+    assert names["x"].shape == (16, 4)
+
+
+def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, capsys):
+    """experiments/own_generator: at most ten lines of user code, by YAML and from Python."""
+    folder = ROOT / "experiments" / "own_generator"
+    code = [line for line in (folder / "ring.py").read_text().splitlines() if line.strip()]
+    assert len([line for line in code if not line.startswith(('"""', "import", "from"))]) <= 10
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    quick = ["tuning.first_steps=100", "tuning.steps=50", "tuning.n_eval=2000"]
+    small = ["flow.depth=2", "flow.hidden=[16]", "tuning.max_updates=2"]
+    run = [*quick, *small, f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main(["run", "model=ring", "criterion=to_the_right", "target.C_D=1", *run]) in (0, 3)
+    assert (tmp_path / "run" / "samples.png").is_file()
+    monkeypatch.delitem(sys.modules, "ring")
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "experiments/own_generator/README.md"]
+)
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if not link.startswith("http"):
+            assert (path.parent / link).exists(), f"{page} links to {link}"
