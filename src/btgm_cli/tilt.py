@@ -101,7 +101,7 @@ def importance_reference(beta: float, f: Tensor) -> Reference:
         mean_se=_standard_error(w * residual),
         var=(w * residual.square()).mean().item(),
         m3=(w * residual.pow(3)).mean().item(),
-        kl=(beta * mean - log_z).item(),
+        kl=(beta * mean - log_z).item() + 0.0,  # no "-0.0" at β = 0
         kl_se=_standard_error(w * (beta * residual - 1.0)),
         log_z=log_z.item(),
         log_z_se=_standard_error(w),

@@ -209,7 +209,12 @@ def _follow(run: _Run, path: tuple[float, ...]) -> TuneResult:
         trace.append(_trace_row(len(trace), point))
         if point.status is not Status.OK:
             return _finish(run, trace, point.status, *_nonfinite(point))
-    return _finish(run, trace, Status.OK, f"{len(path)} tilts tuned", "")
+    gap = max(point.kl_gap for point in run.points)
+    ess = min(point.ess_fraction for point in run.points)
+    text = (
+        f"{len(path)} tilts tuned, kl_gap at most {gap:.3g} nats, ess_fraction at least {ess:.3g}"
+    )
+    return _finish(run, trace, Status.OK, text, "")
 
 
 def _search(run: _Run, goal: Goal) -> TuneResult:
