@@ -19,7 +19,7 @@ LARGEST_FACTOR = 16.0
 
 
 SLACK = 0.05
-"""The bracket's ends stay at most this share of β away from what was visited."""
+"""The bracket's ends stay this share of β away from what was visited."""
 
 
 class Quantity(StrEnum):
@@ -107,18 +107,20 @@ def update(search: Search, moments: Moments) -> Search:
     updates = search.updates + 1
     if abs(residual) <= max(search.tolerance, 2 * goal.error(moments)):
         return replace(search, updates=updates, converged=True)
-    # A model that keeps missing on one side by about as much is no guide: bisect instead.
+    # A model that keeps missing on one side by about as much is no guide: bisect instead. Within
+    # a few tolerances of the target that is only the noise between trainings.
     same_side = math.isfinite(search.residual) and residual * search.residual > 0
-    misled = same_side and abs(residual) > abs(search.residual) / 2
+    far = abs(residual) > max(3 * search.tolerance, abs(search.residual) / 2)
+    misled = same_side and far
     proposal = math.nan if misled else _propose(goal, beta, moments)
-    # Two flows trained at the same β differ by more than the Monte-Carlo error of either, so close
-    # to the root a visited β bounds it only up to the step that its own moments ask for.
-    slack = min(abs(proposal - beta), SLACK * beta) if math.isfinite(proposal) else 0.0
+    # Two flows trained at the same β differ by more than the Monte-Carlo error of either, so a
+    # visited β bounds the root only up to some slack; not while bisecting, which must close in.
+    slack = 0.0 if misled else SLACK * beta
     lower = max(search.lower, beta - slack) if residual < 0 else search.lower
     upper = min(search.upper, beta + slack) if residual > 0 else search.upper
     return replace(
         search,
-        beta=_safeguard(proposal, lower, upper),
+        beta=_safeguard(proposal, beta, (lower, upper), residual),
         lower=lower,
         upper=upper,
         residual=residual,
@@ -148,13 +150,19 @@ def _halley(residual: float, slope: float, curvature: float) -> float:
     return -2 * residual * slope / denominator
 
 
-def _safeguard(proposal: float, lower: float, upper: float) -> float:
-    """`proposal` if it is inside the bracket and the cap, else a bisection in log β."""
-    cap = LARGEST_FACTOR * lower if lower > 0 else math.inf
+def _safeguard(
+    proposal: float, beta: float, bracket: tuple[float, float], residual: float
+) -> float:
+    """`proposal` if it is inside the bracket and the cap, else a bisection in log β.
+
+    The bisection is between the visited β and the end of the bracket on the root's side.
+    """
+    lower, upper = bracket
+    cap = LARGEST_FACTOR * beta
     if proposal > cap and cap < upper:
         return cap
     if lower < proposal < upper:
         return proposal
-    if math.isinf(upper):
-        return cap if lower > 0 else 1.0
-    return math.sqrt(lower * upper) if lower > 0 else upper / 4
+    if residual < 0:
+        return cap if math.isinf(upper) else math.sqrt(beta * upper)
+    return math.sqrt(lower * beta) if lower > 0 else beta / 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,12 @@ from btgm_cli.tuning.evaluation import evaluate_tilt
 from btgm_cli.tuning.feasibility import bound
 from btgm_cli.tuning.settings import Tuning
 from btgm_cli.tuning.training import Schedule, begin, train
+
+FULL_RATE_MOVE = 0.2
+"""A warm start whose β moves by at least this share trains at the full learning rate."""
+
+SMALLEST_RATE = 0.1
+"""Share of the learning rate that the smallest move of β gets."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,10 @@ class _Run:
         warm = any(point.steps for point in self.points)
         last = self.points[-1].moments.beta if self.points else 0.0
         schedule = Schedule(last, beta, settings.steps if warm else settings.first_steps)
+        if warm:
+            # The full rate would shake a trained flow by more than a small move of β asks for.
+            move = min(1.0, max(abs(beta - last) / (FULL_RATE_MOVE * beta), SMALLEST_RATE))
+            settings = replace(settings, learning_rate=move * settings.learning_rate)
         generator = derived_generator(self.seed, "training", index, device=self.device)
         training = begin(self.flow, settings, generator)
         checkpoint = journal.training_state(index) if journal else None
