@@ -57,7 +57,7 @@ class Goal:
 class Search:
     """State of the search: the β to try next, the bracket, and the tolerance in absolute terms.
 
-    `residual` is the last one seen, by which progress is judged.
+    `residual` is the last one seen, `stalls` how often in a row it hardly shrank.
     """
 
     goal: Goal
@@ -66,6 +66,7 @@ class Search:
     lower: float = 0.0
     upper: float = math.inf
     residual: float = math.inf
+    stalls: int = 0
     updates: int = 0
     converged: bool = False
 
@@ -107,11 +108,12 @@ def update(search: Search, moments: Moments) -> Search:
     updates = search.updates + 1
     if abs(residual) <= max(search.tolerance, 2 * goal.error(moments)):
         return replace(search, updates=updates, converged=True)
-    # A model that keeps missing on one side by about as much is no guide: bisect instead. Within
-    # a few tolerances of the target that is only the noise between trainings.
+    # A model that keeps missing on one side by about as much is no guide: bisect instead. Once,
+    # or within a few tolerances of the target, that is only the noise between trainings.
     same_side = math.isfinite(search.residual) and residual * search.residual > 0
     far = abs(residual) > max(3 * search.tolerance, abs(search.residual) / 2)
-    misled = same_side and far
+    stalls = search.stalls + 1 if same_side and far else 0
+    misled = stalls >= 2
     proposal = math.nan if misled else _propose(goal, beta, moments)
     # Two flows trained at the same β differ by more than the Monte-Carlo error of either, so a
     # visited β bounds the root only up to some slack; not while bisecting, which must close in.
@@ -124,6 +126,7 @@ def update(search: Search, moments: Moments) -> Search:
         lower=lower,
         upper=upper,
         residual=residual,
+        stalls=stalls,
         updates=updates,
     )
 
