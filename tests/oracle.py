@@ -18,6 +18,10 @@ class Affine(Flow):
         log_det = torch.full((z0.shape[0],), self.latent_dim * torch.tensor(self.scale).log())
         return self.scale * z0 + self.shift, log_det
 
+    def inverse(self, z):
+        z0 = (z - self.shift) / self.scale
+        return z0, self.forward(z0)[1]
+
 
 def unit_direction(dim: int) -> torch.Tensor:
     return torch.ones(dim) / dim**0.5

@@ -28,6 +28,7 @@ SMALL = [
     "tuning.learning_rate=0.01",
     "tuning.n_eval=1000",
     "tuning.checkpoint_every=20",
+    "tuning.acceptance=1",
 ]
 PATH = "target.betas=[0,0.5,1]"
 COLUMNS = [
@@ -70,7 +71,7 @@ def test_a_run_leaves_what_other_tools_rely_on(here, capsys):
     assert capsys.readouterr().out.splitlines()[-1].endswith(run.name)
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {
-        *("pareto.csv", "trace.csv", "theory.csv", "summary.json", "run.log"),
+        *("pareto.csv", "trace.csv", "theory.csv", "cost.csv", "summary.json", "run.log"),
         *("samples.png", "pareto.png", "theory_vs_empirical.png"),
         *(f"flow/{k:03d}.safetensors" for k in range(3)),
         *(f"samples/{k:03d}.npy" for k in range(3)),
@@ -98,7 +99,7 @@ def test_the_gan_is_tuned_against_importance_sampling(here):
     draws = ["tuning.n_eval=1000", "tuning.n_reference=3000", "samples=8", "hydra.run.dir=gan"]
     assert main(["run", "model=gan_mnist", "criterion=log_class4", *small, *draws]) == 0
     table = pd.read_csv(here / "gan" / "pareto.csv")
-    assert table["ref_method"].tolist() == ["snis", "snis"]
+    assert table["ref_method"].tolist() == ["psis", "psis"]
     assert table["ref_reliable"].all()
     prior = table.iloc[0]
     error = 4 * np.hypot(prior["mean_f_se"], prior["mean_f_ref_se"])
@@ -263,7 +264,7 @@ def test_a_users_target_and_yaml_in_the_working_directory_are_found(here, monkey
     monkeypatch.delitem(sys.modules, "mine")
     assert code == 0
     (run,) = (here / "outputs" / "gaussian" / "first").iterdir()
-    assert pd.read_csv(run / "pareto.csv")["ref_method"].tolist() == ["snis", "snis"]
+    assert pd.read_csv(run / "pareto.csv")["ref_method"].tolist() == ["psis", "psis"]
 
 
 def test_a_finished_run_can_be_loaded_and_redrawn_from_python(here):

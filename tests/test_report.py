@@ -30,7 +30,7 @@ def pareto_table(betas=BETAS, unreliable_from=1.0) -> pd.DataFrame:
             "mean_f_ref_se": 0.01 * (1 + beta),
             "kl_ref": beta**2 / 2,
             "kl_ref_se": 0.01 * (1 + beta),
-            "ref_method": "snis",
+            "ref_method": "psis",
             "ref_reliable": beta < unreliable_from,
             "status": "ok",
         }
@@ -47,7 +47,7 @@ def theory_table(unreliable_from=0.9) -> pd.DataFrame:
             "kl": beta**2 / 2,
             "kl_se": 0.01 * (1 + beta),
             "reliable": beta < unreliable_from,
-            "method": "snis",
+            "method": "psis",
         }
     )
 
@@ -68,7 +68,7 @@ def a_run(path: Path, shape=(1, 28, 28), n=16, betas=BETAS, **changes) -> Run:
 def with_a_lost_row(path: Path) -> Run:
     table = pareto_table()
     table.loc[3, ["mean_f", "kl"]] = np.nan
-    table.loc[3, "status"] = "nonfinite"
+    table.loc[3, "status"] = "undertrained"
     run = a_run(path, pareto=table)
     run.samples[3] = run.samples[3][:0]
     return run

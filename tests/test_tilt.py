@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from btgm_cli.criteria import Linear, Quadratic
 from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.references import ClosedForm, PriorDraws, evaluate, reference_for
+from btgm_cli.references import ClosedForm, Estimated, evaluate, reference_for
+from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tilt import (
     effective_sample_size,
@@ -102,10 +103,12 @@ def test_kl_gap_is_zero_for_the_exact_flow_and_positive_for_wrong_ones(exact):
     model, criterion = Gaussian(DIM), Linear()
     shift = beta * unit_direction(DIM)
     flow = Affine(shift) if exact else Affine(0 * shift, scale)
-    moments, ess_fraction = evaluate_tilt(
-        model, criterion, flow, beta, 20_000, derived_generator(5), lambda _: True
+    tuned = TunedModel(model, flow)
+    evaluation = evaluate_tilt(
+        tuned, criterion, beta, 20_000, derived_generator(5), lambda _: True
     )
-    gap, gap_se = kl_gap(moments, criterion.gaussian_tilt(beta, DIM))
+    ess_fraction = evaluation.ess_fraction
+    gap, gap_se = kl_gap(evaluation.moments, criterion.gaussian_tilt(beta, DIM))
     if exact:
         assert abs(gap) <= 4 * gap_se + 1e-6
         assert ess_fraction == pytest.approx(1.0, abs=1e-4)
@@ -150,7 +153,7 @@ def test_moments_of_draws_match_numpy_formulas():
 
 def test_reference_is_closed_form_only_where_that_is_exact():
     model = Gaussian(DIM)
-    assert isinstance(reference_for(model, Linear(), 100, derived_generator(7)), ClosedForm)
-    other = reference_for(model, lambda x: x[:, 0], 100, derived_generator(7))
-    assert isinstance(other, PriorDraws)
+    assert isinstance(reference_for(model, Linear(), 100, 800, 7), ClosedForm)
+    other = reference_for(model, lambda x: x[:, 0], 100, 800, 7)
+    assert isinstance(other, Estimated)
     assert other.f_evals == 100

@@ -14,7 +14,14 @@ from btgm_cli.seeds import derived_generator
 from btgm_cli.tuning import Tuning, tune
 
 DIM = 4
-QUICK = Tuning(first_steps=250, steps=120, n_eval=4000, n_reference=4000, learning_rate=4e-3)
+QUICK = Tuning(
+    first_steps=250,
+    steps=120,
+    n_eval=4000,
+    n_reference=4000,
+    learning_rate=4e-3,
+    acceptance=1.0,
+)
 
 
 def quick(criterion, target, settings=QUICK, **choices):
@@ -82,8 +89,8 @@ def test_a_kl_beyond_the_criterions_bound_is_told_instead_of_chased():
 
 def test_too_few_passes_are_a_status_with_a_remedy():
     result = quick(Quadratic(1.0), Target(C_D=3.0), replace(QUICK, max_updates=1))
-    assert result.status is Status.MAX_UPDATES
-    assert result.remedy == "tuning.steps=240"
+    assert result.status is Status.UNDERTRAINED
+    assert result.remedy == "tuning.max_updates=2 tuning.steps=240"
 
 
 def test_a_loss_that_is_not_finite_is_a_status():
@@ -91,7 +98,7 @@ def test_a_loss_that_is_not_finite_is_a_status():
         return torch.where(x[:, 0] > 3.5, torch.nan, x[:, 0])
 
     result = quick(breaks_far_out, Target(betas=[0.0, 6.0]), replace(QUICK, n_reference=100))
-    assert result.status is Status.NONFINITE
+    assert result.status is Status.UNDERTRAINED
     assert result.remedy
     assert all(torch.isfinite(value).all() for value in result.points[-1].flow_state.values())
 

@@ -25,8 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 from btgm_cli.core import BtgmError, Criterion, GenerativeModel, SettingError, Target
 from btgm_cli.flows import Flow
 from btgm_cli.tuning import Tuning
+from btgm_cli.verdict import Thresholds
 
-GROUPS = ("model", "criterion", "flow", "target", "tuning", "experiment")
+GROUPS = ("model", "criterion", "flow", "target", "tuning", "verdict", "experiment")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Objects:
     flow: Flow
     target: Target
     tuning: Tuning
+    thresholds: Thresholds
     device: torch.device
 
 
@@ -101,12 +103,13 @@ def build(cfg: DictConfig) -> Objects:
     criterion = build_object(cfg.criterion, "criterion")
     target = Target(**_plain(cfg.target, "target", Target))
     tuning = Tuning(**_typed(cfg.tuning, "tuning", Tuning))
+    thresholds = Thresholds(**_typed(cfg.verdict, "verdict", Thresholds))
     make_flow = build_object(cfg.flow, "flow")
     try:
         flow = make_flow(latent_dim=model.latent_dim, seed=cfg.seed).to(device)
     except TypeError as error:
         raise _unexpected("flow", error, cfg.flow) from error
-    return Objects(model, criterion, flow, target, tuning, device)
+    return Objects(model, criterion, flow, target, tuning, thresholds, device)
 
 
 def build_object(node: DictConfig, setting: str) -> Any:

@@ -48,13 +48,29 @@ class Criterion(Protocol):
         ...
 
 
+@runtime_checkable
+class Classified(Protocol):
+    """A criterion that also tells the class of x, so that a lost class can be named."""
+
+    def classes(self, x: Tensor) -> Tensor:
+        """Class of each x (n, *X): whole numbers of shape (n,)."""
+        ...
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are."""
+        ...
+
+
 class Status(StrEnum):
-    """How a run ended. Failure is data: each but OK travels with a remedy."""
+    """The verdict on a run. Each but OK travels with its reason and a remedy."""
 
     OK = "ok"
-    MAX_UPDATES = "max_updates"
+    OK_CORRECTED = "ok_corrected"
+    UNDERTRAINED = "undertrained"
+    MODE_DROPPED = "mode_dropped"
     INFEASIBLE = "infeasible_target"
-    NONFINITE = "nonfinite"
+    UNRELIABLE_REFERENCE = "unreliable_reference"
 
 
 class BtgmError(Exception):
@@ -167,19 +183,59 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Particles:
+    """Draws from the exact tilt, as well as it is known: z (n, D) with f (n,)."""
+
+    z: Tensor
+    f: Tensor
+
+
+@dataclass(frozen=True)
 class PathPoint:
-    """One finished β: what was reached, against the reference, and the flow that reached it."""
+    """One finished β: what was reached, against the reference, and the flow that reached it.
+
+    Args:
+        moments: of q̂, from its own draws.
+        reference: the exact tilt.
+        kl_gap: KL(q̂ ‖ q_β), nats, with its error.
+        ess_fraction: effective share of q̂'s draws for q_β.
+        pareto_k: shape k̂ of the weights p e^{βf} / q̂ on q̂'s draws.
+        log_z: log Z(β) from those weights, nats, with its error; a lost mode lowers it.
+        coverage: share of the reference's draws within q̂'s region of highest density (99 %).
+        precision: share of q̂'s draws within the exact tilt's such region.
+        forward_kl: KL(q_β ‖ q̂) on the reference's draws, nats; infinite where q̂ has none.
+        acceptance: share of the flow's draws that learned acceptance keeps.
+        class_shares: of q̂'s draws, and of the reference's, where the criterion knows classes.
+        steps: of training.
+        f_evals: criterion evaluations, those with a gradient among them.
+        finite: False where the training met a loss or gradient that was not.
+        status: the verdict on this β.
+        flow_state: weights of the flow.
+        acceptance_state: of the learned acceptance; empty where there is none.
+    """
 
     moments: Moments
     reference: Reference
     kl_gap: float
     kl_gap_se: float
     ess_fraction: float
+    pareto_k: float
+    log_z: float
+    log_z_se: float
+    coverage: float
+    coverage_se: float
+    precision: float
+    forward_kl: float
+    acceptance: float
+    class_shares: tuple[float, ...]
+    class_shares_ref: tuple[float, ...]
     steps: int
     f_evals: int
     seconds: float
+    finite: bool
     status: Status
     flow_state: State = field(repr=False)
+    acceptance_state: State = field(repr=False, default_factory=dict)
 
 
 class Journal(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from btgm_cli.core import PathPoint, State
 from btgm_cli.files import replacing
@@ -16,6 +16,7 @@ from btgm_cli.flows import save_flow
 from btgm_cli.runs import (
     FLOWS,
     PARETO,
+    acceptance_file,
     flow_file,
     point_of,
     read_table,
@@ -31,11 +32,11 @@ class RunJournal:
     Args:
         path: the run directory.
         flow_settings: what builds the flow again, stored with its weights.
-        draw: samples to show, an array (n, *X), from a flow's weights.
+        draw: samples to show, an array (n, *X), of a finished point.
     """
 
     def __init__(
-        self, path: Path, flow_settings: dict[str, Any], draw: Callable[[State], np.ndarray]
+        self, path: Path, flow_settings: dict[str, Any], draw: Callable[[PathPoint], np.ndarray]
     ) -> None:
         self.path = path
         self.flow_settings = flow_settings
@@ -43,8 +44,12 @@ class RunJournal:
         self._told: Callable[[PathPoint], None] = lambda point: None
         rows = read_table(path / PARETO).to_dict("records")
         self._points = [
-            point_of({str(name): value for name, value in row.items()}, load_file(file))
-            for row, file in zip(rows, (flow_file(path, k) for k in range(len(rows))), strict=True)
+            point_of(
+                {str(name): value for name, value in row.items()},
+                load_file(flow_file(path, k)),
+                read_acceptance(path, k),
+            )
+            for k, row in enumerate(rows)
         ]
 
     def watch(self, told: Callable[[PathPoint], None]) -> None:
@@ -59,8 +64,11 @@ class RunJournal:
         """Write the flow and the samples, then the row that declares the point finished."""
         with replacing(flow_file(self.path, index)) as temporary:
             save_flow(temporary, self.flow_settings, point.flow_state)
+        if point.acceptance_state:
+            with replacing(acceptance_file(self.path, index)) as temporary:
+                save_file(point.acceptance_state, temporary)
         with replacing(samples_file(self.path, index)) as temporary:
-            np.save(temporary, self.draw(point.flow_state))
+            np.save(temporary, self.draw(point))
         self._points.append(point)
         write_table(self.path / PARETO, [row_of(point) for point in self._points])
         self._training_file.unlink(missing_ok=True)
@@ -81,3 +89,9 @@ class RunJournal:
     @property
     def _training_file(self) -> Path:
         return self.path / FLOWS / "training.pt"
+
+
+def read_acceptance(path: Path, index: int) -> State:
+    """Weights of a row's learned acceptance; empty where there is none."""
+    file = acceptance_file(path, index)
+    return load_file(file) if file.is_file() else {}

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from btgm_cli.acceptance import Acceptance
 from btgm_cli.config import build_object, compose_config
 from btgm_cli.core import Criterion, GenerativeModel, SettingError
 from btgm_cli.flows import load_flow
+from btgm_cli.journal import read_acceptance
 from btgm_cli.runs import Run, flow_file, read_run
 from btgm_cli.sampling import TunedModel
 
@@ -51,8 +53,8 @@ class LoadedRun:
         self.pareto = run.pareto
         self.summary = run.summary
 
-    def tuned(self, beta: float | None = None) -> TunedModel:
-        """The tuned model at one β of `pareto`, by default the last.
+    def index(self, beta: float | None = None) -> int:
+        """Which row of `pareto` has this β; by default the last.
 
         Raises:
             SettingError: the run has no such β.
@@ -64,8 +66,27 @@ class LoadedRun:
             if not np.isclose(betas[index], beta):
                 listed = ", ".join(f"{value:g}" for value in betas)
                 raise SettingError("beta", beta, f"this run has {listed}")
+        return index
+
+    def criterion(self) -> Criterion:
+        """The criterion of the run."""
+        criterion: Criterion = build_object(self.cfg.criterion, "criterion")
+        return criterion
+
+    def tuned(self, beta: float | None = None) -> TunedModel:
+        """The tuned model at one β of `pareto`, by default the last.
+
+        Raises:
+            SettingError: the run has no such β.
+        """
+        index = self.index(beta)
         model: GenerativeModel = build_object(self.cfg.model, "model")
-        return TunedModel(model, load_flow(flow_file(self.run.path, index)))
+        acceptance = read_acceptance(self.run.path, index)
+        return TunedModel(
+            model,
+            load_flow(flow_file(self.run.path, index)),
+            Acceptance.of(acceptance) if acceptance else None,
+        )
 
 
 def load_run(path: Path | str) -> LoadedRun:

@@ -1,17 +1,24 @@
-"""What the exact tilt is: in closed form where that is known, else from draws of p."""
+"""What the exact tilt is: in closed form, by importance sampling from p, or by tempered SMC.
+
+The first that holds at a β is taken, and every figure says which it was and how far it errs.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from btgm_cli.core import Criterion, GenerativeModel, Reference
+from btgm_cli.core import Criterion, GenerativeModel, Particles, Reference
 from btgm_cli.criteria import Linear, Quadratic
 from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.tilt import importance_reference
+from btgm_cli.seeds import derived_generator
+from btgm_cli.smc import POPULATIONS, TemperedSMC
+from btgm_cli.tilt import importance_reference, systematic
 
 CHUNK = 1000
 """Draws decoded at once outside training; bounds memory."""
@@ -22,11 +29,15 @@ class ReferenceSource(Protocol):
 
     @property
     def f_evals(self) -> int:
-        """Criterion evaluations spent."""
+        """Criterion evaluations spent so far."""
         ...
 
     def at(self, beta: float) -> Reference:
         """The tilt at one β."""
+        ...
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """n draws from the tilt at β, as well as it is known."""
         ...
 
 
@@ -34,23 +45,30 @@ class ReferenceSource(Protocol):
 class ClosedForm:
     """A Gaussian tilted by a criterion whose tilts are known."""
 
+    model: Gaussian
     criterion: Linear | Quadratic
-    latent_dim: int
     f_evals: int = 0
 
     def at(self, beta: float) -> Reference:
         """The exact tilt at β."""
-        return self.criterion.gaussian_tilt(beta, self.latent_dim)
+        return self.criterion.gaussian_tilt(beta, self.model.latent_dim)
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """Independent draws from the exact tilt."""
+        z = self.criterion.tilted(beta, self.model.sample_prior(n, generator))
+        return Particles(z, self.criterion(z).double())
 
 
 @dataclass(frozen=True)
 class PriorDraws:
-    """Self-normalized importance sampling from draws of p: the paper's theory curve.
+    """Pareto-smoothed importance sampling from draws of p: the paper's theory curve, mended.
 
     Args:
-        f: criterion on draws of p, shape (n,).
+        z: draws of p, shape (n, D).
+        f: criterion on them, shape (n,).
     """
 
+    z: Tensor
     f: Tensor
 
     @property
@@ -58,9 +76,81 @@ class PriorDraws:
         """Criterion evaluations spent."""
         return self.f.numel()
 
+    @property
+    def unusable(self) -> float:
+        """Share of the draws whose f is NaN or infinite."""
+        return (~torch.isfinite(self.f)).double().mean().item()
+
     def at(self, beta: float) -> Reference:
         """The estimate at β (Eqs. 29–31), with its error and whether to believe it."""
         return importance_reference(beta, self.f)
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """Draws of p resampled by their weights; where few are effective, they repeat."""
+        log_w = torch.where(torch.isfinite(self.f), beta * self.f.double(), -math.inf)
+        weights = torch.softmax(log_w, 0)
+        chosen = systematic(weights, n, generator)
+        return Particles(self.z[chosen], self.f[chosen].double())
+
+
+class Estimated:
+    """Importance sampling from p where it holds, tempered SMC beyond.
+
+    Args:
+        model: the frozen generator.
+        criterion: f.
+        n: draws of p.
+        n_particles: of the tempered SMC, in eight populations.
+        seed: of everything random.
+        device: where the draws are made.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        criterion: Criterion,
+        n: int,
+        n_particles: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._model, self._criterion, self._seed, self._device = model, criterion, seed, device
+        self._n_particles = n_particles
+        z = model.sample_prior(n, derived_generator(seed, "reference", device=device))
+        self.prior = PriorDraws(z, evaluate(model, criterion, z))
+
+    @cached_property
+    def smc(self) -> TemperedSMC:
+        """The SMC ladder, begun when it is first asked for."""
+        generator = derived_generator(self._seed, "smc", device=self._device)
+        return TemperedSMC(
+            self._model,
+            lambda z: evaluate(self._model, self._criterion, z),
+            generator,
+            particles=math.ceil(self._n_particles / POPULATIONS),
+        )
+
+    @property
+    def has_climbed(self) -> bool:
+        """Has the SMC been asked for?"""
+        return "smc" in vars(self)
+
+    @property
+    def f_evals(self) -> int:
+        """Criterion evaluations spent so far."""
+        return self.prior.f_evals + (self.smc.f_evals if self.has_climbed else 0)
+
+    def at(self, beta: float) -> Reference:
+        """The better of the two at β."""
+        cheap = self.prior.at(beta)
+        if cheap.reliable or self.prior.unusable or self.smc.unusable:
+            return cheap
+        return self.smc.at(beta)
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """From the same source as `at(beta)`."""
+        source = self.prior if self.at(beta).method == "psis" else self.smc
+        return source.particles(beta, n, generator)
 
 
 def evaluate(model: GenerativeModel, criterion: Criterion, z: Tensor) -> Tensor:
@@ -70,9 +160,14 @@ def evaluate(model: GenerativeModel, criterion: Criterion, z: Tensor) -> Tensor:
 
 
 def reference_for(
-    model: GenerativeModel, criterion: Criterion, n: int, generator: torch.Generator
+    model: GenerativeModel,
+    criterion: Criterion,
+    n: int,
+    n_particles: int,
+    seed: int,
+    device: torch.device | str = "cpu",
 ) -> ReferenceSource:
-    """The best reference for this pair: closed form if known, else from n draws of p."""
+    """The best reference for this pair: closed form if known, else `Estimated`."""
     if isinstance(model, Gaussian) and isinstance(criterion, Linear | Quadratic):
-        return ClosedForm(criterion, model.latent_dim)
-    return PriorDraws(evaluate(model, criterion, model.sample_prior(n, generator)))
+        return ClosedForm(model, criterion)
+    return Estimated(model, criterion, n, n_particles, seed, device)

@@ -18,7 +18,8 @@ import pandas as pd
 from btgm_cli.core import Moments, PathPoint, Reference, SettingError, State, Status
 from btgm_cli.files import replacing
 
-PARETO, TRACE, THEORY, SUMMARY = "pareto.csv", "trace.csv", "theory.csv", "summary.json"
+PARETO, TRACE, THEORY, COST = "pareto.csv", "trace.csv", "theory.csv", "cost.csv"
+SUMMARY = "summary.json"
 FLOWS, SAMPLES = "flow", "samples"
 
 _MOMENTS = {
@@ -47,7 +48,22 @@ _REFERENCE = {
     "pareto_k": "ref_pareto_k",
     "reliable": "ref_reliable",
 }
-_POINT = ("kl_gap", "kl_gap_se", "ess_fraction", "steps", "f_evals", "seconds", "status")
+_FLOATS = (
+    "kl_gap",
+    "kl_gap_se",
+    "ess_fraction",
+    "pareto_k",
+    "log_z",
+    "log_z_se",
+    "coverage",
+    "coverage_se",
+    "precision",
+    "forward_kl",
+    "acceptance",
+    "seconds",
+)
+_COUNTS = ("steps", "f_evals")
+_SHARES = ("class_shares", "class_shares_ref")
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,11 @@ def flow_file(path: Path, index: int) -> Path:
     return path / FLOWS / f"{index:03d}.safetensors"
 
 
+def acceptance_file(path: Path, index: int) -> Path:
+    """The learned acceptance of row `index` of `pareto.csv`; absent where there is none."""
+    return path / FLOWS / f"{index:03d}.acceptance.safetensors"
+
+
 def samples_file(path: Path, index: int) -> Path:
     """The draws shown for row `index` of `pareto.csv`."""
     return path / SAMPLES / f"{index:03d}.npy"
@@ -117,35 +138,42 @@ def row_of(point: PathPoint) -> dict[str, Any]:
     """One row of `pareto.csv`."""
     row = {column: getattr(point.moments, name) for name, column in _MOMENTS.items()}
     row |= {column: getattr(point.reference, name) for name, column in _REFERENCE.items()}
-    return row | {name: _plain(getattr(point, name)) for name in _POINT}
+    row |= {name: getattr(point, name) for name in (*_FLOATS, *_COUNTS, "finite")}
+    row |= {name: " ".join(map(repr, getattr(point, name))) for name in _SHARES}
+    return row | {"status": str(point.status)}
 
 
-def point_of(row: dict[str, Any], flow_state: State) -> PathPoint:
-    """The point that `row_of` wrote, with its flow."""
+def point_of(
+    row: dict[str, Any], flow_state: State, acceptance_state: State | None = None
+) -> PathPoint:
+    """The point that `row_of` wrote, with its flow and its acceptance."""
+    numbers: dict[str, Any] = {name: float(row[name]) for name in _FLOATS}
+    counts: dict[str, Any] = {name: int(row[name]) for name in _COUNTS}
     return PathPoint(
         moments=Moments(**_typed(Moments, {n: row[column] for n, column in _MOMENTS.items()})),
         reference=Reference(
             beta=float(row["beta"]),
             **_typed(Reference, {name: row[column] for name, column in _REFERENCE.items()}),
         ),
-        kl_gap=float(row["kl_gap"]),
-        kl_gap_se=float(row["kl_gap_se"]),
-        ess_fraction=float(row["ess_fraction"]),
-        steps=int(row["steps"]),
-        f_evals=int(row["f_evals"]),
-        seconds=float(row["seconds"]),
+        **numbers,
+        **counts,
+        class_shares=shares_of(row["class_shares"]),
+        class_shares_ref=shares_of(row["class_shares_ref"]),
+        finite=bool(row["finite"]),
         status=Status(row["status"]),
         flow_state=flow_state,
+        acceptance_state=acceptance_state or {},
     )
+
+
+def shares_of(cell: object) -> tuple[float, ...]:
+    """A cell of shares, which pandas reads as NaN where it is empty."""
+    return tuple(float(part) for part in cell.split()) if isinstance(cell, str) else ()
 
 
 def finite_or_none(value: Any) -> Any:
     """JSON has no NaN and no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Status) else value
 
 
 def _typed(kind: type, values: dict[str, Any]) -> dict[str, Any]:

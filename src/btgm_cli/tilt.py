@@ -53,22 +53,43 @@ def effective_sample_size(log_weights: Tensor) -> float:
     )
 
 
-def pareto_k(log_weights: Tensor) -> float:
-    """Shape k̂ of the weights' upper tail (Vehtari et al., *Pareto Smoothed Importance Sampling*).
+def log_mean_weight(log_weights: Tensor) -> tuple[float, float]:
+    """Log of the mean weight, which estimates log Z in nats, and its standard error."""
+    log_weights = log_weights.double()
+    log_mean = torch.logsumexp(log_weights, 0) - math.log(log_weights.numel())
+    return log_mean.item(), _standard_error(torch.exp(log_weights - log_mean))
 
-    Weights with k̂ above `largest_reliable_k(n)` carry no trustworthy estimate. Where the largest
-    weights are all equal there is no tail to fit: −inf.
+
+def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, float]:
+    """Log weights whose upper tail is smoothed, and the shape k̂ of that tail.
+
+    Vehtari et al., *Pareto Smoothed Importance Sampling*. Weights with k̂ above
+    `largest_reliable_k(n)` carry no trustworthy estimate. Where the largest weights are all equal
+    there is no tail to fit: the weights as they are, and −inf.
+
+    Args:
+        log_weights: unnormalized, shape (n,).
     """
-    values = np.sort(log_weights.double().cpu().numpy())
-    tail = math.ceil(3 * math.sqrt(values.size)) + 1
-    if np.ptp(values[-tail:]) < 1e-12:
-        return -math.inf
+    raw = log_weights.double().cpu().numpy()
+    if not np.isfinite(raw).all():
+        return log_weights.double(), math.inf
+    tail = np.sort(raw)[-math.ceil(3 * math.sqrt(raw.size)) - 1 :]
+    if np.ptp(tail) < 1e-12:
+        return log_weights.double(), -math.inf
     # Imported here: it takes two seconds, which `btgm --help` need not wait for.
     from arviz_stats.base import array_stats  # type: ignore[attr-defined]  # noqa: PLC0415
 
-    # It takes what leave-one-out starts from: log likelihoods, the negatives of log weights.
-    _, k = array_stats.psislw(values[-1] - values)
-    return float(k)
+    # It takes what leave-one-out starts from: log likelihoods, the negatives of log weights. It
+    # returns normalized weights; the smallest is in no tail and tells the constant.
+    smoothed, k = array_stats.psislw(raw.max() - raw)
+    lowest = raw.argmin()
+    smoothed = smoothed - smoothed[lowest] + raw[lowest]
+    return torch.from_numpy(smoothed).to(log_weights.device), float(k)
+
+
+def pareto_k(log_weights: Tensor) -> float:
+    """Shape k̂ of the weights' upper tail; see `pareto_smoothed`."""
+    return pareto_smoothed(log_weights)[1]
 
 
 def largest_reliable_k(n: int) -> float:
@@ -77,11 +98,12 @@ def largest_reliable_k(n: int) -> float:
 
 
 def importance_reference(beta: float, f: Tensor) -> Reference:
-    """The tilt at β by self-normalized importance sampling from p (Eqs. 29–31).
+    """The tilt at β by Pareto-smoothed importance sampling from p (Eqs. 29–31).
 
     Eq. 31 as printed lacks a β; this is KL = β E_q f − log Z(β). The estimate is biased where the
     weights degenerate, so it is `reliable` only with at least `MIN_ESS` effective draws and a
-    Pareto k̂ below `largest_reliable_k`. Standard errors by the delta method.
+    Pareto k̂ below `largest_reliable_k`. Standard errors by the delta method. Where some f are
+    not finite nothing is known: NaN, not reliable.
 
     Args:
         beta: the tilt.
@@ -89,12 +111,12 @@ def importance_reference(beta: float, f: Tensor) -> Reference:
     """
     f = f.double()
     n = f.numel()
-    log_w = beta * f
+    log_w, k = pareto_smoothed(beta * f)
     log_z = torch.logsumexp(log_w, 0) - math.log(n)
     w = torch.exp(log_w - log_z)  # mean 1
     mean = (w * f).mean()
     residual = f - mean
-    ess, k = effective_sample_size(log_w), pareto_k(log_w)
+    ess = effective_sample_size(log_w)
     return Reference(
         beta=beta,
         mean=mean.item(),
@@ -105,7 +127,7 @@ def importance_reference(beta: float, f: Tensor) -> Reference:
         kl_se=_standard_error(w * (beta * residual - 1.0)),
         log_z=log_z.item(),
         log_z_se=_standard_error(w),
-        method="snis",
+        method="psis",
         ess=ess,
         pareto_k=k,
         reliable=ess >= MIN_ESS and k <= largest_reliable_k(n),
@@ -120,6 +142,14 @@ def kl_gap(moments: Moments, reference: Reference) -> tuple[float, float]:
     """
     gap = moments.loss + reference.log_z
     return gap, math.hypot(moments.loss_se, reference.log_z_se)
+
+
+def systematic(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Indices (n,) of draws by weights (m,): each as often as its share, give or take one."""
+    start = torch.rand((), generator=generator, device=weights.device, dtype=torch.double)
+    points = (torch.arange(n, device=weights.device) + start) / n
+    edges = weights.double().cumsum(0)
+    return torch.searchsorted(edges / edges[-1], points).clamp(max=weights.numel() - 1)
 
 
 def _standard_error(values: Tensor) -> float:

@@ -10,6 +10,7 @@ from btgm_cli.core import BtgmError
 
 COMMANDS = {
     "run": "tune a model towards a criterion",
+    "sample": "draw from a tuned model, corrected or not",
     "report": "redraw the pictures of a run directory",
     "list": "show the models and criteria",
     "train": "train a base model or classifier",

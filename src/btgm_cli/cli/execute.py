@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
+import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli import __version__
+from btgm_cli.acceptance import Acceptance
 from btgm_cli.checkpoints import checkpoint_hash
 from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.config import Objects, build
-from btgm_cli.core import State, Status
+from btgm_cli.core import PathPoint, Status
 from btgm_cli.files import write_json
 from btgm_cli.journal import RunJournal
+from btgm_cli.price import Price, prices
 from btgm_cli.references import ReferenceSource, reference_for
 from btgm_cli.report import draw_all
-from btgm_cli.runs import SUMMARY, THEORY, TRACE, finite_or_none, read_run, write_table
+from btgm_cli.runs import COST, SUMMARY, THEORY, TRACE, finite_or_none, read_run, write_table
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tuning import TuneResult, tune
 
 log = logging.getLogger(__name__)
 
-EXIT_CODES = {Status.OK: 0}
+EXIT_CODES = {Status.OK: 0, Status.OK_CORRECTED: 0}
 MISSED = 3
 
 
@@ -58,7 +62,9 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
         objects.model,
         objects.criterion,
         objects.tuning.n_reference,
-        derived_generator(cfg.seed, "reference", device=objects.device),
+        objects.tuning.n_particles,
+        cfg.seed,
+        objects.device,
     )
     with ProgressBar(f"{names.model} / {names.criterion}", objects, journal.points()) as bar:
         journal.watch(bar.finish_point)
@@ -68,6 +74,7 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
             target=objects.target,
             flow=objects.flow,
             settings=objects.tuning,
+            thresholds=objects.thresholds,
             seed=cfg.seed,
             device=objects.device,
             reference=reference,
@@ -76,24 +83,33 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
         )
     write_table(path / TRACE, result.trace)
     write_table(path / THEORY, _theory(reference, result))
+    costs = prices(
+        objects.model,
+        objects.criterion,
+        result.points,
+        objects.tuning.batch_size,
+        reference,
+        derived_generator(cfg.seed, "price", device=objects.device),
+    )
+    write_table(path / COST, [asdict(price) for price in costs])
     seconds = time.perf_counter() - started
-    write_json(path / SUMMARY, _summary(cfg, names, objects, result, reference, seconds))
+    write_json(path / SUMMARY, _summary(cfg, names, objects, result, reference, seconds, path))
     draw_all(read_run(path))
-    _tell(result, path)
+    _tell(result, costs, path)
     return EXIT_CODES.get(result.status, MISSED)
 
 
 def _draws(objects: Objects, cfg: DictConfig) -> Any:
     """How to draw the samples shown: the same noise for each β, so that rows can be compared."""
 
-    def draw(state: State) -> np.ndarray:
-        flow = objects.flow
-        current = flow.snapshot()
-        flow.load_state_dict(state)
+    def draw(point: PathPoint) -> np.ndarray:
+        # The point is the one just tuned: its weights are those in the flow.
+        acceptance = Acceptance.of(point.acceptance_state) if point.acceptance_state else None
+        if acceptance:
+            acceptance.to(objects.device)
         generator = derived_generator(cfg.seed, "pictures", device=objects.device)
-        x = TunedModel(objects.model, flow).sample(cfg.samples, generator)
-        flow.load_state_dict(current)
-        return x.float().cpu().numpy()
+        tuned = TunedModel(objects.model, objects.flow, acceptance)
+        return tuned.sample(cfg.samples, generator).float().cpu().numpy()
 
     return draw
 
@@ -126,6 +142,7 @@ def _summary(
     result: TuneResult,
     reference: ReferenceSource,
     seconds: float,
+    path: Path,
 ) -> dict[str, Any]:
     """How the run ended, as plain data."""
     last = result.points[-1]
@@ -135,20 +152,26 @@ def _summary(
         "kl": last.moments.kl,
         "kl_gap": last.kl_gap,
         "ess_fraction": last.ess_fraction,
+        "pareto_k": last.pareto_k,
+        "coverage": last.coverage,
+        "precision": last.precision,
+        "forward_kl": last.forward_kl,
     }
     target = {name: value for name, value in vars(objects.target).items() if value is not None}
     return {
         "model": names.model,
         "criterion": names.criterion,
         "flow": objects.flow.settings,
+        "thresholds": asdict(objects.thresholds),
         "target": {name: _listed(value) for name, value in target.items()}
         or {"betas": list(objects.target.path or ())},
         "status": str(result.status),
         "message": result.message,
-        "remedy": result.remedy,
+        "remedy": _command(result, path) if result.remedy else "",
         "reached": {name: finite_or_none(value) for name, value in reached.items()},
         "kl_gap_max": finite_or_none(max(point.kl_gap for point in result.points)),
         "ess_fraction_min": finite_or_none(min(point.ess_fraction for point in result.points)),
+        "coverage_min": finite_or_none(min(point.coverage for point in result.points)),
         "rows_without_reference": sum(not point.reference.reliable for point in result.points),
         "f_evals": sum(point.f_evals for point in result.points) + reference.f_evals,
         "wall_seconds": round(seconds, 1),
@@ -175,12 +198,35 @@ def _listed(value: Any) -> Any:
     return [float(item) for item in value] if not isinstance(value, int | float) else value
 
 
-def _tell(result: TuneResult, path: Path) -> None:
-    """The last lines on the terminal, and in the log."""
+def _tell(result: TuneResult, costs: list[Price], path: Path) -> None:
+    """The last lines on the terminal, and in the log: prices, verdict, remedy, directory."""
+    last = [price for price in costs if price.beta == result.beta]
+    if last:
+        print(f"evaluations of f for an effective draw at β = {result.beta:.4g}:")
+    for price in last:
+        pays = f"from {price.pays_from:,.0f} draws" if math.isfinite(price.pays_from) else "never"
+        text = f"  {price.method:18} {price.each:8.4g}"
+        if price.method != "rejection":
+            text += f"   + {price.fixed:,.0f} once; cheaper than rejection {pays}"
+        print(text)
     log.info("%s: %s", result.status, result.message)
     print(f"{result.status}: {result.message}")
     if result.remedy:
-        log.warning("remedy: %s", result.remedy)
-        print(f"remedy: {result.remedy}")
+        remedy = _command(result, path)
+        log.warning("remedy: %s", remedy)
+        print(f"remedy: {remedy}")
     print(path)
     sys.stdout.flush()
+
+
+def _command(result: TuneResult, path: Path) -> str:
+    """The remedy as a line to type, where it is one."""
+    if result.status is Status.OK_CORRECTED:
+        return f"btgm sample {path} {result.remedy}"
+    if "=" not in result.remedy:
+        return result.remedy
+    file = path / ".hydra" / "overrides.yaml"
+    given = [str(item) for item in OmegaConf.load(file)] if file.is_file() else []
+    changed = {item.partition("=")[0] for item in result.remedy.split()}
+    kept = [item for item in given if item.partition("=")[0] not in {*changed, "hydra.run.dir"}]
+    return shlex.join(["btgm", "run", *kept, *result.remedy.split()])

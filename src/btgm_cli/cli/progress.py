@@ -13,7 +13,7 @@ from btgm_cli.core import PathPoint, Progress
 
 log = logging.getLogger(__name__)
 
-HEADER = "       β      E f      ±      KL   exact     gap    ESS   steps    time"
+HEADER = "       β      E f      ±      KL   exact     gap    ESS   steps    time  verdict"
 
 
 class ProgressBar:
@@ -74,4 +74,5 @@ def line_of(point: PathPoint) -> str:
     return (
         f"{moments.beta:8.4g} {moments.mean:8.4g} {moments.mean_se:6.2g} {moments.kl:7.3f} {exact}"
         f"{point.kl_gap:7.3f} {point.ess_fraction:6.3f} {point.steps:7d} {point.seconds:6.1f}s"
+        f"  {point.status}"
     )

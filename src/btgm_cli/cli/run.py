@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.cli.execute import Names, execute
-from btgm_cli.config import build, compose_config, conf_dir, with_search_path
+from btgm_cli.config import GROUPS, build, compose_config, conf_dir, with_search_path
 from btgm_cli.core import BtgmError, SettingError
 from btgm_cli.loading import read_run_config
 from btgm_cli.runs import PARETO
@@ -59,7 +59,7 @@ def check(cfg: DictConfig) -> None:
 
 def check_own_settings(cfg: DictConfig) -> None:
     """Refuse unknown settings at the top level, and values of the wrong type."""
-    known = ["model", "criterion", "flow", "target", "tuning", "device", "experiment", *SETTINGS]
+    known = [*GROUPS, "device", *SETTINGS]
     for key in cfg:
         if key not in ("hydra", *known):
             expected = f"unknown setting; choose from {', '.join(known)}"

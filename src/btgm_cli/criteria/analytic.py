@@ -46,17 +46,27 @@ class Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """f of shape (n,) for x of shape (n, D)."""
-        a = torch.ones(x.shape[-1]) if self.direction is None else self.direction
-        if a.numel() != x.shape[-1]:
-            expected = f"must have as many entries as x has dimensions ({x.shape[-1]})"
-            raise SettingError("criterion.direction", a.tolist(), expected)
-        f: Tensor = x @ (a / a.norm()).to(x)
+        f: Tensor = x @ self._along(x)
         return f
 
     def gaussian_tilt(self, beta: float, dim: int) -> Reference:
         """The tilt of N(0, I): N(βa, I), so E f = β, KL = log Z = β²/2."""
         del dim
         return exact(beta, mean=beta, var=1.0, m3=0.0, kl=beta**2 / 2, log_z=beta**2 / 2)
+
+    def tilted(self, beta: float, z: Tensor) -> Tensor:
+        """Draws of the tilt from draws z (n, D) of N(0, I)."""
+        moved: Tensor = z + beta * self._along(z)
+        return moved
+
+    def _along(self, x: Tensor) -> Tensor:
+        """a, shape (D,)."""
+        a = torch.ones(x.shape[-1]) if self.direction is None else self.direction
+        if a.numel() != x.shape[-1]:
+            expected = f"must have as many entries as x has dimensions ({x.shape[-1]})"
+            raise SettingError("criterion.direction", a.tolist(), expected)
+        unit: Tensor = (a / a.norm()).to(x)
+        return unit
 
 
 class Quadratic:
@@ -87,3 +97,7 @@ class Quadratic:
             kl=dim / 2 * (s - 1.0 - math.log(s)),
             log_z=dim / 2 * math.log(s),
         )
+
+    def tilted(self, beta: float, z: Tensor) -> Tensor:
+        """Draws of the tilt from draws z (n, D) of N(0, I)."""
+        return z / math.sqrt(1.0 + beta * self.k)

@@ -22,18 +22,22 @@ class LogClass:
 
     def __init__(self, label: int, classifier: str = "classifier_mnist") -> None:
         self.network: nn.Module = load_classifier(classifier).eval().requires_grad_(False)
-        classes = self._classes()
-        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes:
-            expected = f"must be one of the classes 0 … {classes - 1}"
+        with torch.no_grad():
+            self.n_classes = int(self.network(torch.zeros(1, 1, 28, 28)).shape[-1])
+        if isinstance(label, bool) or label not in range(self.n_classes):
+            expected = f"must be one of the classes 0 … {self.n_classes - 1}"
             raise SettingError("criterion.label", label, expected)
         self.label = label
 
     def __call__(self, x: Tensor) -> Tensor:
         """f of shape (n,) for images x of shape (n, 1, 28, 28) in [0, 1]."""
+        return torch.log_softmax(self._logits(x), -1)[:, self.label]
+
+    def classes(self, x: Tensor) -> Tensor:
+        """The most probable class of each image, shape (n,)."""
+        return self._logits(x).argmax(-1)
+
+    def _logits(self, x: Tensor) -> Tensor:
         self.network.to(x.device)
         logits: Tensor = self.network(x)
-        return torch.log_softmax(logits, -1)[:, self.label]
-
-    def _classes(self) -> int:
-        with torch.no_grad():
-            return int(self.network(torch.zeros(1, 1, 28, 28)).shape[-1])
+        return logits

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from btgm_cli.files import replacing
 from btgm_cli.report.pareto import pareto_figure
-from btgm_cli.report.samples import samples_figure
+from btgm_cli.report.samples import draws_figure, samples_figure
 from btgm_cli.report.style import in_house_style
 from btgm_cli.report.theory import theory_figure
 from btgm_cli.runs import Run
 
 __all__ = [
     "draw_all",
+    "draw_draws",
     "draw_pareto",
     "draw_samples",
     "draw_theory",
@@ -42,6 +45,11 @@ def draw_pareto(run: Run) -> Path:
 def draw_theory(run: Run) -> Path:
     """Write `theory_vs_empirical.png`: E_q f and KL(q‖p) against β."""
     return _save(theory_figure(run), run.path / "theory_vs_empirical.png")
+
+
+def draw_draws(x: NDArray[np.float32], heading: str, path: Path) -> Path:
+    """Write a picture of the first of x (n, *X) to `path`."""
+    return _save(draws_figure(x, rows=4, heading=heading), path)
 
 
 @in_house_style

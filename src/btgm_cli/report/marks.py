@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from btgm_cli.report.style import REFERENCE, TUNED, Array, beta_text, column, flags
 from btgm_cli.runs import Run
 
-METHODS = {"closed_form": "closed form", "snis": "importance sampling, ±2 s.e."}
+METHODS = {"closed_form": "closed form", "psis": "importance sampling, ±2 s.e."}
 
 
 @dataclass(frozen=True)

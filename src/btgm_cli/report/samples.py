@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from btgm_cli.report.panels import draw_panels
-from btgm_cli.report.strips import draw_curves, draw_images
+from btgm_cli.report.strips import CURVES_PER_ROW, IMAGES_PER_ROW, draw_curves, draw_images
 from btgm_cli.report.style import beta_text, column, in_house_style, kl_text, title
 from btgm_cli.runs import Run
 
@@ -26,10 +26,26 @@ def samples_figure(run: Run) -> Figure:
     samples = [x if x.shape[1:] == shape else np.empty((0, *shape), np.float32) for x in samples]
     missing = len(labels) - len(samples)
     samples += [np.empty((0, *shape), np.float32)] * missing
-    heading = title(run)
-    if len(shape) >= 2:
+    return _draw(samples, labels, title(run))
+
+
+@in_house_style
+def draws_figure(x: NDArray[np.float32], rows: int, heading: str) -> Figure:
+    """The first of x (n, *X), in so many rows of images or curves, or one panel of points."""
+    regular = _regular(x)
+    if regular.ndim == 2 and regular.shape[1] < CURVE_LENGTH:
+        return _draw([regular], [""], heading)
+    per_row = IMAGES_PER_ROW if regular.ndim >= 3 else CURVES_PER_ROW
+    parts = [regular[k * per_row : (k + 1) * per_row] for k in range(rows)]
+    parts = [part for part in parts if len(part)]
+    return _draw(parts, [""] * len(parts), heading)
+
+
+def _draw(samples: Samples, labels: list[str], heading: str) -> Figure:
+    """Rows or panels, as the shape of x asks."""
+    if samples[0].ndim >= 3:
         return draw_images(samples, labels, heading)
-    if shape[0] >= CURVE_LENGTH:
+    if samples[0].shape[1] >= CURVE_LENGTH:
         return draw_curves(samples, labels, heading)
     return draw_panels(samples, labels, heading)
 

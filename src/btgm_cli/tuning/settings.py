@@ -19,9 +19,13 @@ class Tuning:
         learning_rate: peak of Adam's one-cycle rate.
         anneal: share of the steps over which β moves from the last value to the new one.
         average: share of the steps, the last ones, whose weights are averaged into the result.
+        acceptance: smallest share of draws that learned acceptance may keep; at 1 the flow's draws
+            are all kept and nothing is learned, as in the paper.
+        acceptance_steps: training steps of the acceptance at each β (the first: 2.5 times).
         n_eval: draws of q̂ that each figure rests on (up to 16 times more where a target's
             tolerance needs them).
         n_reference: draws of p behind the importance-sampling reference.
+        n_particles: particles of the tempered SMC that takes over where that fails.
         tolerance: relative error at which a target counts as met.
         max_updates: passes of Algorithm 1 before giving up.
         checkpoint_every: steps between training checkpoints.
@@ -30,14 +34,17 @@ class Tuning:
         SettingError: a value out of range.
     """
 
-    first_steps: int = 1500
-    steps: int = 900
+    first_steps: int = 1200
+    steps: int = 700
     batch_size: int = 128
     learning_rate: float = 2e-3
     anneal: float = 0.3
     average: float = 0.3
+    acceptance: float = 0.2
+    acceptance_steps: int = 1200
     n_eval: int = 10_000
     n_reference: int = 20_000
+    n_particles: int = 8000
     tolerance: float = 0.01
     max_updates: int = 12
     checkpoint_every: int = 200
@@ -48,12 +55,15 @@ class Tuning:
             if field.type == "int" and value < 1:
                 expected = "must be a whole number, 1 or more"
                 raise SettingError(f"tuning.{field.name}", value, expected)
-        for name in ("n_eval", "n_reference"):
+        for name in ("n_eval", "n_reference", "n_particles"):
             if getattr(self, name) < 100:
                 raise SettingError(f"tuning.{name}", getattr(self, name), "must be 100 or more")
         for name in ("anneal", "average"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"tuning.{name}", getattr(self, name), "must be within 0 … 1")
+        if not 0 < self.acceptance <= 1:
+            expected = "must be above 0 and at most 1"
+            raise SettingError("tuning.acceptance", self.acceptance, expected)
         for name in ("learning_rate", "tolerance"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingError(f"tuning.{name}", getattr(self, name), "must be positive")

@@ -18,6 +18,41 @@ MAX_GRADIENT_NORM = 10.0
 """Clipping against the rare draw at a cliff of f; far above the norms of ordinary steps."""
 
 
+MOST_SEEN = 200_000
+"""Pairs (z, f) kept from a training, the last ones."""
+
+
+class Seen:
+    """The last pairs (z, f) that a training has evaluated: a ring of at most `MOST_SEEN`."""
+
+    def __init__(self) -> None:
+        self.rows = torch.empty(0)
+        self.count = 0
+
+    def add(self, z: Tensor, f: Tensor) -> None:
+        """Keep a batch z (n, D), f (n,)."""
+        batch = torch.cat([z, f[:, None].to(z)], -1).detach()
+        if not self.rows.numel():
+            self.rows = batch.new_empty(MOST_SEEN, batch.shape[-1])
+        places = torch.arange(self.count, self.count + len(batch), device=batch.device)
+        self.rows[places % MOST_SEEN] = batch
+        self.count += len(batch)
+
+    @classmethod
+    def of(cls, rows: Tensor, count: int) -> Seen:
+        """The ring that holds these rows (n, D + 1) after `count` pairs."""
+        seen = cls()
+        if count:
+            seen.rows, seen.count = rows.new_empty(MOST_SEEN, rows.shape[-1]), count
+            seen.rows[: len(rows)] = rows
+        return seen
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """z (n, D) and f (n,)."""
+        rows = self.rows[: self.count]
+        return rows[:, :-1], rows[:, -1]
+
+
 @dataclass
 class Training:
     """State of the training at one β; `state_dict` and `load` carry it across a kill."""
@@ -25,6 +60,7 @@ class Training:
     flow: Flow
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    seen: Seen = field(default_factory=Seen)
     step: int = 0
     averaged: int = 0
     average: State = field(default_factory=dict)
@@ -40,6 +76,8 @@ class Training:
             "averaged": self.averaged,
             "average": self.average,
             "finite": self.finite,
+            "seen": self.seen.rows[: self.seen.count].clone(),
+            "seen_count": self.seen.count,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -49,6 +87,7 @@ class Training:
         self.generator.set_state(state["generator"])
         self.step, self.averaged = state["step"], state["averaged"]
         self.average, self.finite = state["average"], state["finite"]
+        self.seen = Seen.of(state["seen"], state["seen_count"])
 
 
 @dataclass(frozen=True)
@@ -129,6 +168,7 @@ def _step(
     training.finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))
     if training.finite:
         training.optimizer.step()
+        training.seen.add(z, f)
     return log_ratio.detach().mean().item(), f.detach().mean().item()
 
 

@@ -1,0 +1,161 @@
+"""`btgm sample DIR`: draws of a tuned model, as they are or corrected to the exact tilt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from btgm_cli.cli.draw_files import DrawFiles, joined
+from btgm_cli.core import SettingError, Status
+from btgm_cli.correction import Correct, Corrector, Draws
+from btgm_cli.files import write_json
+from btgm_cli.loading import load_run
+from btgm_cli.report import draw_draws
+from btgm_cli.sampling import TunedModel
+from btgm_cli.seeds import derived_generator
+
+USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
+
+  n=10000         draws
+  beta=           a β of the run; by default its last
+  correct=none    none: draws of the tuned model, with weights; resample, rejection or mcmc: draws
+                  of the exact tilt, by way of the tuned model's
+  out=            a .npz file, or .parquet for vectors; by default DIR/draws/…npz. Many draws make
+                  several files, numbered
+  seed=0"""
+
+SHOWN = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for; see `USAGE`."""
+
+    n: int = 10_000
+    beta: float | None = None
+    correct: Correct = Correct.NONE
+    out: Path | None = None
+    seed: int = 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write draws of a run's tuned model.
+
+    Returns:
+        0, or 3 where the draws cannot be relied on for the exact tilt; they are written in
+        either case.
+
+    Raises:
+        SettingError: no such run or β, a setting out of range, or files in the way.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if argv else 2
+    request = _parse(argv[1:])
+    run = load_run(argv[0])
+    row = run.pareto.iloc[run.index(request.beta)]
+    beta = float(row["beta"])
+    tuned, criterion = run.tuned(beta), run.criterion()
+    path = request.out or run.run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
+    files = DrawFiles(path, request.n, _shape(tuned))
+    generator = derived_generator(request.seed, "sample", request.correct, beta)
+    corrector = Corrector(tuned, criterion, beta, generator)
+    first = _stream(corrector, request, files)
+    heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
+    heading += f"β = {beta:.4g} · correct={request.correct} · verdict: {row['status']}"
+    draw_draws(first.x.float().cpu().numpy(), heading, files.beside(".png"))
+    pilot = corrector.pilot
+    about = {
+        "run": str(run.run.path),
+        "beta": beta,
+        "correct": str(request.correct),
+        "n": request.n,
+        "seed": request.seed,
+        "files": [path.name for path in files.written],
+        "criterion_evaluations": corrector.f_evals,
+        "log_z": pilot.log_z,
+        "ess_fraction": pilot.ess_fraction,
+        "pareto_k": pilot.pareto_k if np.isfinite(pilot.pareto_k) else None,
+        "verdict": str(row["status"]),
+    }
+    write_json(files.beside(".json"), about)
+    print("\n".join(str(path) for path in [*files.written, files.beside(".png")]))
+    trouble = _trouble(request.correct, Status(row["status"]), pilot.reliable)
+    if trouble:
+        print(f"btgm sample: {trouble}", file=sys.stderr)
+    return 3 if trouble else 0
+
+
+def _stream(corrector: Corrector, request: Request, files: DrawFiles) -> Draws:
+    """Hand the draws to the files; returns the first ones."""
+    first: list[Draws] = []
+    done = 0
+    with tqdm(total=request.n, desc="draws", unit="draw", disable=None) as bar:
+        for block in corrector.draws(request.correct):
+            part = block.at(torch.arange(min(len(block), request.n - done)))
+            if sum(map(len, first)) < SHOWN:
+                first.append(part.at(torch.arange(min(len(part), SHOWN))))
+            files.add(part)
+            done += len(part)
+            bar.update(len(part))
+            if done == request.n:
+                break
+    files.flush()
+    return joined(first)
+
+
+def _trouble(correct: Correct, status: Status, reliable: bool) -> str:
+    """Why these draws are not the exact tilt's, in a line; empty where they may stand for it."""
+    if correct is Correct.NONE:
+        if status is Status.OK:
+            return ""
+        remedy = "; correct=resample" if status is Status.OK_CORRECTED else ""
+        return f"the run's verdict at this β is {status}, not ok{remedy}"
+    if status in (Status.MODE_DROPPED, Status.UNRELIABLE_REFERENCE):
+        return f"the run's verdict at this β is {status}: what is lost cannot be corrected"
+    if not reliable:
+        return "the weights' Pareto k is too large for the correction to be relied on"
+    return ""
+
+
+def _shape(tuned: TunedModel) -> tuple[int, ...]:
+    """The shape of one x."""
+    z = tuned.model.sample_prior(2, derived_generator(0))
+    with torch.no_grad():
+        return tuple(tuned.model.decode(z).shape[1:])
+
+
+def _parse(settings: Sequence[str]) -> Request:
+    known = [field.name for field in fields(Request)]
+    given: dict[str, Any] = {}
+    for item in settings:
+        key, equals, text = item.partition("=")
+        if key not in known or not equals:
+            expected = f"unknown setting; choose from {', '.join(known)}"
+            raise SettingError(key, text, expected)
+        given[key] = _value(key, text)
+    return Request(**given)
+
+
+def _value(key: str, text: str) -> Any:
+    if key == "out":
+        return Path(text)
+    if key == "correct":
+        if text not in list(Correct):
+            raise SettingError(key, text, f"choose one of {', '.join(Correct)}")
+        return Correct(text)
+    try:
+        value = float(text) if key == "beta" else int(text)
+    except ValueError:
+        expected = "must be a number" if key == "beta" else "must be a whole number"
+        raise SettingError(key, text, expected) from None
+    if value < (1 if key == "n" else 0):
+        raise SettingError(key, value, f"must be {1 if key == 'n' else 0} or more")
+    return value

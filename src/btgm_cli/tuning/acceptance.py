@@ -1,0 +1,177 @@
+"""Fitting the learned acceptance to what the training has seen of f."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from btgm_cli.acceptance import (
+    DEFENSIVE,
+    Acceptance,
+    accepted_share,
+    choose_level,
+    mixed,
+)
+from btgm_cli.core import Criterion, GenerativeModel
+from btgm_cli.flows import Flow
+from btgm_cli.references import evaluate
+from btgm_cli.sampling import BLOCK, flow_draws, flow_log_ratio
+
+Pairs = tuple[Tensor, Tensor]
+"""z (n, D) and f (n,)."""
+
+BATCH, LEARNING_RATE = 1024, 8e-3
+
+FIRST = 2.5
+"""The first fit starts from nothing and takes this many times the steps."""
+
+GOOD_ENOUGH = 0.01
+"""nats; closer to its target than this, acceptance only costs draws."""
+
+N_PRIOR = 40_000
+"""Draws of p that keep the network honest where the flow no longer goes."""
+
+PRIOR_SHARE = 0.25
+"""Their share of each batch."""
+
+N_CALIBRATE = 100_000
+"""Draws behind the level and E[a]; leaves an error of log E[a] below 0.01."""
+
+N_GUARD = 2000
+"""Draws with the true f that tell whether acceptance helps at all."""
+
+NEGLIGIBLE = 12.0
+"""nats below the largest weight: what is refused anyway need not be known exactly."""
+
+
+def fit_acceptance(
+    acceptance: Acceptance,
+    seen: Pairs,
+    prior: Pairs,
+    beta: float,
+    steps: int,
+    generator: torch.Generator,
+) -> None:
+    """Fit s(z), in place, to pairs (z, f): those that the training at β has left, and p's own.
+
+    Huber's loss on β(s − f): errors far beyond a nat are all alike, since such draws are refused,
+    or kept, either way.
+    """
+    fresh = acceptance.beta.item() == 0.0
+    if fresh:
+        acceptance.center.copy_(seen[1].double().mean())
+        acceptance.scale.copy_(seen[1].double().std().clamp(min=1e-12))
+    steps = round(FIRST * steps) if fresh else steps
+    optimizer = torch.optim.Adam(acceptance.net.parameters(), lr=LEARNING_RATE, fused=True)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1
+    )
+    of_prior = round(PRIOR_SHARE * BATCH)
+    for _ in range(steps):
+        z, f = (
+            torch.cat(both)
+            for both in zip(
+                _some(prior, of_prior, generator),
+                _some(seen, BATCH - of_prior, generator),
+                strict=True,
+            )
+        )
+        loss = nn.functional.huber_loss(beta * acceptance.predict(z), beta * f, delta=0.5)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rate.step()
+    acceptance.beta.fill_(beta)
+
+
+def calibrate(
+    acceptance: Acceptance,
+    model: GenerativeModel,
+    criterion: Criterion,
+    flow: Flow,
+    least_share: float,
+    generator: torch.Generator,
+) -> int:
+    """Choose how strictly to accept; accept all the flow's draws where that is no worse.
+
+    Args:
+        acceptance: fitted; its level and its constant E[a] are set in place.
+        model: the frozen generator.
+        criterion: f.
+        flow: trained at the β that the acceptance was fitted for.
+        least_share: smallest E[a].
+        generator: of the draws.
+
+    Returns:
+        The criterion evaluations spent.
+    """
+    weights = torch.cat(
+        [
+            _Offered.draw(acceptance, model, flow, BLOCK, generator).log_weight
+            for _ in range(N_CALIBRATE // BLOCK)
+        ]
+    )
+    level = choose_level(weights, least_share, GOOD_ENOUGH)
+    offered = _Offered.draw(acceptance, model, flow, N_GUARD, generator)
+    f = evaluate(model, criterion, offered.z).double()
+    true = acceptance.beta * f - offered.log_ratio
+    plain = (acceptance.beta * f - offered.flow_log_ratio)[offered.of_prior :]
+    if not _loss((offered.log_weight - level).clamp(max=0.0), true) < -plain.mean():
+        acceptance.open()
+        return N_GUARD
+    share, error = accepted_share(weights, level)
+    acceptance.level.fill_(level)
+    acceptance.log_mean.fill_(math.log(share))
+    acceptance.log_mean_se.fill_(error / share)
+    return N_GUARD
+
+
+@dataclass(frozen=True)
+class _Offered:
+    """Draws of the mixture m, those of p first; log ratios are to p, of shape (n,), float64."""
+
+    z: Tensor
+    of_prior: int
+    flow_log_ratio: Tensor
+    log_ratio: Tensor
+    log_weight: Tensor
+
+    @classmethod
+    def draw(
+        cls,
+        acceptance: Acceptance,
+        model: GenerativeModel,
+        flow: Flow,
+        n: int,
+        generator: torch.Generator,
+    ) -> _Offered:
+        of_prior = round(DEFENSIVE * n)
+        z, log_q = flow_draws(model, flow, n - of_prior, generator)
+        ratio = log_q - model.prior_log_prob(z)
+        z_prior = model.sample_prior(of_prior, generator)
+        with torch.no_grad():
+            largest = acceptance.log_weight(z, mixed(ratio)).max()
+            at_most = acceptance.log_weight(z_prior, z.new_tensor(math.log(DEFENSIVE)))
+            ratio_prior = torch.full_like(at_most, -math.inf)
+            hopeful = at_most > largest - NEGLIGIBLE
+            ratio_prior[hopeful] = flow_log_ratio(model, flow, z_prior[hopeful])
+            z, ratio = torch.cat([z_prior, z]), torch.cat([ratio_prior, ratio])
+            both = mixed(ratio)
+            weight = acceptance.log_weight(z, both)
+        return cls(z, of_prior, ratio.double(), both.double(), weight.double())
+
+
+def _some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:
+    z, f = pairs
+    rows = torch.randint(len(f), (n,), generator=generator, device=z.device)
+    return z[rows], f[rows]
+
+
+def _loss(log_a: Tensor, log_w: Tensor) -> Tensor:
+    """KL + log Z of draws that are kept with probability a and have these true weights."""
+    p = torch.softmax(log_a, 0)
+    log_mean = torch.logsumexp(log_a, 0) - math.log(log_a.numel())
+    return (p * (log_a - log_mean - log_w)).sum()

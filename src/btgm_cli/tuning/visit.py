@@ -1,0 +1,219 @@
+"""One visit of a β: train q̂ there, warm-started from the last β, and judge it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from btgm_cli.acceptance import Acceptance
+from btgm_cli.core import Criterion, GenerativeModel, Journal, Moments, PathPoint, Progress, Status
+from btgm_cli.flows import Flow
+from btgm_cli.references import ReferenceSource, evaluate
+from btgm_cli.sampling import TunedModel
+from btgm_cli.seeds import derived_generator
+from btgm_cli.tilt import kl_gap
+from btgm_cli.tuning.acceptance import N_PRIOR, Pairs, calibrate, fit_acceptance
+from btgm_cli.tuning.evaluation import compare, evaluate_tilt
+from btgm_cli.tuning.settings import Tuning
+from btgm_cli.tuning.training import Schedule, Training, begin, train
+from btgm_cli.verdict import Thresholds, judge
+
+FULL_RATE_MOVE = 0.2
+"""A warm start whose β moves by at least this share trains at the full learning rate."""
+
+SMALLEST_RATE = 0.1
+"""Share of the learning rate that the smallest move of β gets."""
+
+N_COMPARE = 2000
+"""Draws of the reference that coverage and forward KL rest on."""
+
+
+@dataclass
+class Visits:
+    """What every visit needs, and the points that the visits left, in order."""
+
+    model: GenerativeModel
+    criterion: Criterion
+    flow: Flow
+    acceptance: Acceptance | None
+    settings: Tuning
+    thresholds: Thresholds
+    seed: int
+    device: torch.device | str
+    reference: ReferenceSource
+    journal: Journal | None
+    observe: Callable[[Progress], None] | None
+    points: list[PathPoint] = field(default_factory=list)
+
+    @property
+    def tuned(self) -> TunedModel:
+        """The tuned model as it stands."""
+        return TunedModel(self.model, self.flow, self.acceptance)
+
+    def visit(
+        self, beta: float, passes: int | None, enough: Callable[[Moments], bool]
+    ) -> PathPoint:
+        """Tune at β, warm-started from the last point, and judge it; or take it as finished."""
+        index = len(self.points)
+        finished = self.journal.points() if self.journal else []
+        if index < len(finished):
+            point = finished[index]
+            self.flow.load_state_dict(point.flow_state)
+            if self.acceptance:
+                self.acceptance.load_state_dict(point.acceptance_state)
+        else:
+            point = self._tune_at(index, beta, passes, enough)
+            if self.journal:
+                self.journal.add_point(index, point)
+        self.points.append(point)
+        return point
+
+    def _tune_at(
+        self, index: int, beta: float, passes: int | None, enough: Callable[[Moments], bool]
+    ) -> PathPoint:
+        started = time.perf_counter()
+        # Nothing to learn at β = 0 while the flow is still the identity.
+        untouched = beta == 0 and not any(point.steps for point in self.points)
+        steps, f_evals, finite = (0, 0, True) if untouched else self._train(index, beta, passes)
+        point = examine(
+            self.tuned,
+            self.criterion,
+            beta,
+            self.reference,
+            self.settings.n_eval,
+            lambda purpose: self._generator(purpose, index),
+            enough,
+        )
+        point = replace(
+            point,
+            steps=steps,
+            f_evals=f_evals + point.f_evals,
+            seconds=time.perf_counter() - started,
+            finite=finite and point.finite,
+            flow_state=self.flow.snapshot(),
+            acceptance_state=self.acceptance.snapshot() if self.acceptance else {},
+        )
+        return replace(point, status=judge(point, self.thresholds).status)
+
+    def _train(self, index: int, beta: float, passes: int | None) -> tuple[int, int, bool]:
+        """Train the flow, then the acceptance; returns steps, evaluations, and all finite."""
+        training, schedule = self._train_flow(index, beta, passes)
+        evals = training.step * self.settings.batch_size
+        if self.acceptance:
+            self.acceptance.open()
+        if self.acceptance and training.finite:
+            steps = self.settings.acceptance_steps
+            generator = self._generator("acceptance", index)
+            prior = self._prior_pairs
+            fit_acceptance(
+                self.acceptance, training.seen.pairs(), prior, schedule.beta, steps, generator
+            )
+            evals += calibrate(
+                self.acceptance,
+                self.model,
+                self.criterion,
+                self.flow,
+                self.settings.acceptance,
+                generator,
+            )
+            # Drawn once; charged to the first β.
+            evals += N_PRIOR * (not any(point.steps for point in self.points))
+        return training.step, evals, training.finite
+
+    @cached_property
+    def _prior_pairs(self) -> Pairs:
+        """Draws of p with f, for the acceptance alone: the reference has its own."""
+        generator = derived_generator(self.seed, "acceptance", "prior", device=self.device)
+        z = self.model.sample_prior(N_PRIOR, generator)
+        return z, evaluate(self.model, self.criterion, z)
+
+    def _train_flow(
+        self, index: int, beta: float, passes: int | None
+    ) -> tuple[Training, Schedule]:
+        settings, journal = self.settings, self.journal
+        warm = any(point.steps for point in self.points)
+        last = self.points[-1].moments.beta if self.points else 0.0
+        schedule = Schedule(last, beta, settings.steps if warm else settings.first_steps)
+        if warm:
+            # The full rate would shake a trained flow by more than a small move of β asks for.
+            move = min(1.0, max(abs(beta - last) / (FULL_RATE_MOVE * beta), SMALLEST_RATE))
+            settings = replace(settings, learning_rate=move * settings.learning_rate)
+        training = begin(self.flow, settings, self._generator("training", index))
+        checkpoint = journal.training_state(index) if journal else None
+        if checkpoint:
+            training.load(checkpoint)
+
+        def on_step(step: int, kl: float, mean: float) -> None:
+            if self.observe:
+                self.observe(Progress(index, beta, step, schedule.steps, kl, mean, passes))
+
+        def save(state: dict[str, Any]) -> None:
+            if journal:
+                journal.save_training_state(index, state)
+
+        train(self.model, self.criterion, training, schedule, settings, on_step=on_step, save=save)
+        return training, schedule
+
+    def _generator(self, purpose: str, index: int) -> torch.Generator:
+        return derived_generator(self.seed, purpose, index, device=self.device)
+
+
+def examine(
+    tuned: TunedModel,
+    criterion: Criterion,
+    beta: float,
+    reference: ReferenceSource,
+    n: int,
+    generator: Callable[[str], torch.Generator],
+    enough: Callable[[Moments], bool] = lambda _: True,
+) -> PathPoint:
+    """Hold a tuned model, however it came about, against the exact tilt.
+
+    Args:
+        tuned: q̂.
+        criterion: f.
+        beta: the tilt that it stands for.
+        reference: the exact tilt.
+        n: draws of q̂, at least.
+        generator: one for each of the purposes "evaluation" and "compare".
+        enough: are the errors of these moments small enough?
+
+    Returns:
+        The figures, with neither training nor verdict (`judge` gives it).
+    """
+    evaluation = evaluate_tilt(tuned, criterion, beta, n, generator("evaluation"), enough)
+    exact = reference.at(beta)
+    gap, gap_se = kl_gap(evaluation.moments, exact)
+    particles = reference.particles(beta, N_COMPARE, generator("compare"))
+    overlap = compare(tuned, criterion, beta, exact.log_z, evaluation, particles)
+    share = overlap.coverage
+    independent = max(min(float(N_COMPARE), exact.ess), 1.0)
+    return PathPoint(
+        moments=evaluation.moments,
+        reference=exact,
+        kl_gap=gap,
+        kl_gap_se=gap_se,
+        ess_fraction=evaluation.ess_fraction,
+        pareto_k=evaluation.pareto_k,
+        log_z=evaluation.log_z,
+        log_z_se=evaluation.log_z_se,
+        coverage=share,
+        coverage_se=math.sqrt(share * (1 - share) / independent),
+        precision=overlap.precision,
+        forward_kl=overlap.forward_kl,
+        acceptance=tuned.acceptance.rate if tuned.acceptance else 1.0,
+        class_shares=evaluation.class_shares,
+        class_shares_ref=overlap.class_shares_ref,
+        steps=0,
+        f_evals=evaluation.moments.n,
+        seconds=0.0,
+        finite=math.isfinite(evaluation.moments.loss),
+        status=Status.OK,
+        flow_state={},
+    )

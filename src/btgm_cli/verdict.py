@@ -1,0 +1,130 @@
+"""Whether to believe a run: from the figures of a point to a verdict and its remedy.
+
+`ok` is meant as a careful user would: the tuned model may stand for the exact tilt. A model that
+may not, but whose weighted draws may, is `ok_corrected`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from btgm_cli.core import PathPoint, SettingError, Status
+from btgm_cli.tilt import MIN_ESS, largest_reliable_k
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a verdict asks for.
+
+    The defaults: 0.15 nats bound the total variation from the exact tilt by 0.27 (Pinsker); at
+    0.3 three draws of the tuned model serve as one exact draw; HDR below is the region that holds
+    99 % of a distribution where it is densest.
+
+    Args:
+        kl_gap: largest KL(q̂‖q_β) that is ok, nats.
+        ess_fraction: smallest effective share of the draws that is ok.
+        coverage: smallest share of the exact tilt within q̂'s HDR; below, a mode is lost or q̂
+            fits nowhere.
+        precision: smallest share of q̂ within the exact tilt's HDR at which low coverage counts
+            as a lost mode: q̂ is right where it is, and is not everywhere.
+        class_share: a class with at least this share of the exact tilt must keep half of it.
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    kl_gap: float = 0.15
+    ess_fraction: float = 0.3
+    coverage: float = 0.9
+    precision: float = 0.8
+    class_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.kl_gap < math.inf:
+            raise SettingError("verdict.kl_gap", self.kl_gap, "must be a positive number of nats")
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if not 0 <= value <= 1:
+                raise SettingError(f"verdict.{field.name}", value, "must be within 0 … 1")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A status, its reason, and which settings of the tuning a remedy would raise."""
+
+    status: Status
+    reason: str = ""
+    raised: tuple[str, ...] = ()
+
+
+SEVERITY = (
+    Status.INFEASIBLE,
+    Status.UNRELIABLE_REFERENCE,
+    Status.MODE_DROPPED,
+    Status.UNDERTRAINED,
+    Status.OK_CORRECTED,
+    Status.OK,
+)
+
+
+def judge(point: PathPoint, thresholds: Thresholds) -> Verdict:
+    """The verdict on one β."""
+    gap = point.kl_gap - 2 * point.kl_gap_se
+    if not point.finite:
+        why = f"the loss or its gradient was not finite after {point.steps} steps"
+        return Verdict(Status.UNDERTRAINED, why)
+    if not point.reference.reliable or not math.isfinite(point.kl_gap):
+        return _without_reference(point)
+    lost = _lost_class(point, thresholds)
+    covered = point.coverage + 2 * point.coverage_se >= thresholds.coverage
+    fits = gap <= thresholds.kl_gap and point.ess_fraction >= thresholds.ess_fraction
+    tame = point.pareto_k <= largest_reliable_k(point.moments.n)
+    if fits and tame and covered and not lost:
+        return Verdict(Status.OK)
+    if lost or (not covered and point.precision >= thresholds.precision):
+        what = lost or f"only {point.coverage:.0%} of the exact tilt is covered"
+        return Verdict(Status.MODE_DROPPED, what, ("batch_size", "first_steps", "steps"))
+    if covered and tame and _weights_agree(point):
+        why = f"kl_gap {point.kl_gap:.3g} nats, ess_fraction {point.ess_fraction:.2g}"
+        return Verdict(Status.OK_CORRECTED, f"{why}; weighted draws are reliable")
+    why = f"kl_gap {point.kl_gap:.3g} nats, ess_fraction {point.ess_fraction:.2g}"
+    if not tame:
+        why += f", Pareto k {point.pareto_k:.2f} of the weights"
+    return Verdict(Status.UNDERTRAINED, why, ("first_steps", "steps"))
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on a path: that of its worst point, the first such."""
+    return min(verdicts, key=lambda verdict: SEVERITY.index(verdict.status))
+
+
+def _without_reference(point: PathPoint) -> Verdict:
+    reference = point.reference
+    if not math.isfinite(reference.log_z):
+        return Verdict(Status.UNRELIABLE_REFERENCE, "f is NaN or infinite for some draws of p")
+    if reference.method == "smc":
+        why = f"log Z is known to ± {reference.log_z_se:.2g} nats only"
+        return Verdict(Status.UNRELIABLE_REFERENCE, why, ("n_particles",))
+    why = f"{reference.ess:.3g} effective draws of p, Pareto k {reference.pareto_k:.2f}"
+    return Verdict(Status.UNRELIABLE_REFERENCE, why, ("n_reference",))
+
+
+def _lost_class(point: PathPoint, thresholds: Thresholds) -> str:
+    """The class that lost more than half of its share, in words; empty if there is none."""
+    n = min(point.moments.n, point.reference.ess)
+    for label, (share, exact) in enumerate(
+        zip(point.class_shares, point.class_shares_ref, strict=True)
+    ):
+        error = math.sqrt(exact * (1 - exact) / n)
+        if exact >= thresholds.class_share and share < exact / 2 - 2 * error:
+            return f"class {label} has {share:.1%} of the draws instead of {exact:.1%}"
+    return ""
+
+
+def _weights_agree(point: PathPoint) -> bool:
+    """Do q̂'s own weights carry enough draws, and the reference's log Z within four errors?"""
+    error = math.hypot(point.log_z_se, point.reference.log_z_se)
+    enough = point.ess_fraction * point.moments.n >= MIN_ESS
+    return enough and abs(point.log_z - point.reference.log_z) <= 4 * error + 1e-9

@@ -1,0 +1,116 @@
+"""Learned acceptance: a density that is one, figures that improve, and no harm where it cannot."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from btgm_cli.acceptance import DEFENSIVE, Acceptance, accepted_share, choose_level, mixed
+from btgm_cli.criteria import Linear
+from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.references import ClosedForm
+from btgm_cli.sampling import TunedModel
+from btgm_cli.seeds import derived_generator
+from btgm_cli.tuning.acceptance import calibrate, fit_acceptance
+from btgm_cli.tuning.visit import examine
+from tests.oracle import Affine, unit_direction
+
+DIM, BETA = 3, 1.5
+MODEL, CRITERION = Gaussian(DIM), Linear()
+
+
+def fitted(flow, seed=0, steps=200, least_share=0.2):
+    """An acceptance for β f on the Gaussian oracle, with the given flow."""
+    acceptance = Acceptance(DIM, seed)
+    generator = derived_generator(seed, "fit")
+    z = 2 * torch.randn(20_000, DIM, generator=generator)
+    prior = torch.randn(5000, DIM, generator=generator)
+    pairs = (z, CRITERION(z)), (prior, CRITERION(prior))
+    fit_acceptance(acceptance, *pairs, BETA, steps, generator)
+    evals = calibrate(acceptance, MODEL, CRITERION, flow, least_share, generator)
+    assert evals > 0
+    return acceptance
+
+
+def figures(flow, acceptance):
+    tuned = TunedModel(MODEL, flow, acceptance)
+    reference = ClosedForm(MODEL, CRITERION)
+    return examine(
+        tuned, CRITERION, BETA, reference, 10_000, lambda purpose: derived_generator(9, purpose)
+    )
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """A flow that is too wide and half way to the tilt, and its acceptance."""
+    flow = Affine(0.5 * BETA * unit_direction(DIM), scale=1.3)
+    return flow, fitted(flow)
+
+
+def test_a_wrong_flow_comes_closer_to_the_tilt(wide):
+    flow, acceptance = wide
+    before, after = figures(flow, None), figures(flow, acceptance)
+    assert before.kl_gap > 0.3
+    assert after.kl_gap < 0.05
+    assert after.ess_fraction > max(0.9, before.ess_fraction)
+    assert 0.2 <= after.acceptance <= 1
+
+
+def test_its_density_is_that_of_its_draws(wide):
+    """E[p e^{βf} / q̂] is Z(β), which is known: a constant or a density off would shift it."""
+    point = figures(*wide)
+    assert abs(point.log_z - BETA**2 / 2) <= 4 * point.log_z_se
+
+
+def test_the_density_of_any_point_is_the_density_drawn_with(wide):
+    flow, acceptance = wide
+    tuned = TunedModel(MODEL, flow, acceptance)
+    z, log_q = tuned.latent(3000, derived_generator(5))
+    assert torch.allclose(tuned.log_prob(z), log_q, atol=1e-3)
+
+
+def test_it_is_open_before_it_is_calibrated():
+    flow = Affine(torch.zeros(DIM))
+    plain, opened = TunedModel(MODEL, flow), TunedModel(MODEL, flow, Acceptance(DIM))
+    z, log_q = plain.latent(100, derived_generator(1))
+    z_open, log_q_open = opened.latent(100, derived_generator(1))
+    assert torch.equal(z, z_open)
+    assert torch.equal(log_q, log_q_open)
+    assert opened.acceptance.rate == 1.0
+
+
+def test_it_stays_open_where_the_network_is_wrong():
+    """Fitted to −f: whatever it keeps is worse than what it refuses."""
+    flow = Affine(BETA * unit_direction(DIM))
+    acceptance, generator = Acceptance(DIM), derived_generator(2)
+    z = torch.randn(5000, DIM, generator=generator)
+    fit_acceptance(acceptance, (z, -CRITERION(z)), (z, -CRITERION(z)), BETA, 100, generator)
+    calibrate(acceptance, MODEL, CRITERION, flow, 0.2, generator)
+    assert acceptance.is_open
+    assert figures(flow, acceptance).kl_gap == pytest.approx(0, abs=1e-4)
+
+
+def test_a_saved_one_accepts_the_same(wide):
+    _, acceptance = wide
+    again = Acceptance.of(acceptance.snapshot())
+    z = torch.randn(50, DIM, generator=derived_generator(6))
+    ratio = mixed(torch.zeros(50))
+    assert torch.equal(again.log_accept(z, ratio), acceptance.log_accept(z, ratio))
+    assert again.rate == acceptance.rate
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-30, 5), min_size=20, max_size=60), st.floats(0.05, 0.9))
+def test_the_level_keeps_the_share_that_it_must(log_weights, least):
+    log_weights = torch.tensor(log_weights, dtype=torch.double)
+    level = choose_level(log_weights, least, good_enough=0.01)
+    share, _ = accepted_share(log_weights, level)
+    assert share >= least - 1e-6
+
+
+def test_the_mixture_is_never_thinner_than_its_share_of_p():
+    ratio = mixed(torch.tensor([-math.inf, -50.0, 0.0, 50.0]))
+    assert (ratio >= math.log(DEFENSIVE) - 1e-6).all()
+    assert ratio[2].item() == pytest.approx(0.0, abs=1e-6)

@@ -1,0 +1,83 @@
+"""Corrected draws against the Gaussian oracle, from a flow that is bad on purpose."""
+
+import math
+
+import pytest
+import torch
+
+from btgm_cli.correction import Correct, Corrector
+from btgm_cli.criteria import Linear
+from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.sampling import TunedModel
+from btgm_cli.seeds import derived_generator
+from tests.oracle import Affine, unit_direction
+
+DIM, BETA, N = 3, 1.2, 20_000
+
+
+def corrector(seed=0, shift=0.7, scale=1.3):
+    """A flow too wide and short of the tilt, on the oracle whose tilt is N(βa, I)."""
+    flow = Affine(shift * BETA * unit_direction(DIM), scale)
+    return Corrector(TunedModel(Gaussian(DIM), flow), Linear(), BETA, derived_generator(seed))
+
+
+def drawn(correct, n=N, seed=0):
+    made, parts, done = corrector(seed), [], 0
+    for block in made.draws(correct):
+        parts.append(block)
+        done += len(block)
+        if done >= n:
+            break
+    f = torch.cat([part.f for part in parts]).double()[:n]
+    z = torch.cat([part.z for part in parts]).double()[:n]
+    log_weight = torch.cat([part.log_weight for part in parts])[:n]
+    return f, z, log_weight, made.pilot
+
+
+EXACT = [Correct.RESAMPLE, Correct.REJECTION, Correct.MCMC]
+
+
+@pytest.mark.parametrize("correct", EXACT)
+def test_corrected_draws_are_the_tilts(correct):
+    f, z, log_weight, pilot = drawn(correct)
+    # Repeats of a draw inflate the error: 1 / ess_fraction bounds them.
+    factor = math.sqrt(1 + 1 / pilot.ess_fraction)
+    error = f.std().item() / math.sqrt(N) * factor
+    assert abs(f.mean().item() - BETA) <= 4 * error
+    assert abs(f.var().item() - 1.0) <= 4 * math.sqrt(2 / N) * factor
+    across = z @ torch.tensor([1.0, -1.0, 0.0], dtype=torch.double) / math.sqrt(2)
+    assert abs(across.mean().item()) <= 4 / math.sqrt(N) * factor
+    assert (log_weight == 0).all()
+
+
+def test_uncorrected_draws_are_not_but_carry_the_weights_that_mend_them():
+    f, _, log_weight, _ = drawn(Correct.NONE)
+    assert abs(f.mean().item() - BETA) > 20 * f.std().item() / math.sqrt(N)
+    w = log_weight.exp()
+    mean = (w * f).sum() / w.sum()
+    error = (w / w.mean() * (f - mean)).std().item() / math.sqrt(N)
+    assert abs(mean.item() - BETA) <= 4 * error
+
+
+def test_the_mean_of_the_weights_gives_log_z():
+    pilot = corrector(seed=3).pilot
+    error = math.sqrt((1 / pilot.ess_fraction - 1) / 10_000)
+    assert abs(pilot.log_z - BETA**2 / 2) <= 4 * error
+
+
+@pytest.mark.parametrize("correct", list(Correct))
+def test_the_same_seed_draws_the_same(correct):
+    first, again, other = (drawn(correct, n=1500, seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_weights_that_cannot_be_relied_on_are_told():
+    assert corrector().pilot.reliable
+    assert not corrector(shift=0.0, scale=0.35).pilot.reliable
+
+
+def test_the_draws_of_a_block_belong_together():
+    block = next(corrector().draws(Correct.RESAMPLE))
+    assert torch.equal(block.x, block.z)
+    assert torch.allclose(block.f, Linear()(block.x))

@@ -1,0 +1,120 @@
+"""`btgm sample`: files, corrections, bad input, bounded memory."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from btgm_cli.cli import draw_files, main
+from tests.test_cli import GAUSSIAN, SMALL
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose flow is trained a little too short."""
+    path = tmp_path_factory.mktemp("runs") / "short"
+    settings = ["target.betas=[0,1]", "tuning.first_steps=60", f"hydra.run.dir={path}"]
+    assert main([*GAUSSIAN, *SMALL, *settings]) in (0, 3)
+    return path
+
+
+@pytest.mark.parametrize("correct", ["none", "resample", "rejection", "mcmc"])
+def test_draws_are_written_with_what_belongs_to_them(run, tmp_path, correct, capsys):
+    out = tmp_path / "draws.npz"
+    code = main(["sample", str(run), "n=1500", f"correct={correct}", f"out={out}"])
+    held = np.load(out)
+    assert set(held) == {"x", "z", "log_q", "log_weight", "f"}
+    assert held["x"].shape == held["z"].shape == (1500, 3)
+    assert np.allclose(held["f"], held["x"] @ np.ones(3) / np.sqrt(3), atol=1e-5)
+    assert (held["log_weight"] == 0).all() == (correct != "none")
+    about = json.loads((tmp_path / "draws.json").read_text())
+    assert about["n"] == 1500
+    assert about["correct"] == correct
+    assert about["beta"] == 1.0
+    assert (tmp_path / "draws.png").stat().st_size > 1000
+    status = pd.read_csv(run / "pareto.csv")["status"].iloc[-1]
+    told = capsys.readouterr().err
+    if correct == "none":
+        assert code == (0 if status == "ok" else 3)
+        assert (status in told) == (status != "ok")
+    else:
+        assert code == 0
+
+
+def test_corrected_draws_are_closer_than_raw_ones(run, tmp_path):
+    means = {}
+    for correct in ("none", "resample"):
+        out = tmp_path / f"{correct}.npz"
+        main(["sample", str(run), "n=20000", f"correct={correct}", f"out={out}"])
+        means[correct] = np.load(out)["f"].mean()
+    error = 1 / np.sqrt(20_000)
+    assert abs(means["resample"] - 1.0) < 8 * error
+    assert abs(means["none"] - 1.0) > 8 * error
+
+
+def test_many_draws_go_to_numbered_files(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(draw_files, "BYTES_PER_FILE", 76 * 1000)
+    assert main(["sample", str(run), "n=2500", "beta=0", f"out={tmp_path}/many.npz"]) == 0
+    parts = sorted(tmp_path.glob("many-*.npz"))
+    assert [path.name for path in parts] == [f"many-{k:05d}.npz" for k in range(3)]
+    whole = np.concatenate([np.load(path)["z"] for path in parts])
+    assert main(["sample", str(run), "n=2500", "beta=0", f"out={tmp_path}/one/d.npz"]) == 0
+    assert np.array_equal(
+        whole, np.concatenate([np.load(p)["z"] for p in sorted(tmp_path.glob("one/*.npz"))])
+    )
+
+
+def test_vectors_can_be_parquet(run, tmp_path):
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "draws.parquet"
+    main(["sample", str(run), "n=200", f"out={out}"])
+    table = pd.read_parquet(out)
+    assert list(table) == ["x0", "x1", "x2", "z0", "z1", "z2", "log_q", "log_weight", "f"]
+    assert len(table) == 200
+
+
+def test_the_default_place_is_in_the_run_and_nothing_is_overwritten(run, capsys):
+    main(["sample", str(run), "n=100", "correct=resample", "seed=4"])
+    file = run / "draws" / "beta_1_resample.npz"
+    before = file.read_bytes()
+    assert main(["sample", str(run), "n=100", "correct=resample", "seed=5"]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["n=0"], "n=0: must be 1 or more"),
+        (["n=many"], "n='many': must be a whole number"),
+        (["beta=0.3"], "beta=0.3: this run has 0, 1"),
+        (["correct=magic"], "choose one of none, resample, rejection, mcmc"),
+        (["colour=red"], "choose from n, beta, correct, out, seed"),
+        (["out=draws.csv"], "must end in .npz or .parquet"),
+        (["seed=-1"], "seed=-1: must be 0 or more"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_written(run, capsys, arguments, words, tmp_path):
+    files = sorted(run.rglob("*"))
+    assert main(["sample", str(run), *arguments]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert sorted(run.rglob("*")) == files
+
+
+def test_a_directory_without_a_run_is_told(tmp_path, capsys):
+    assert main(["sample", str(tmp_path)]) == 2
+    assert "pareto.csv" in capsys.readouterr().err
+
+
+def test_the_run_leaves_its_prices(run):
+    table = pd.read_csv(run / "cost.csv").set_index("method")
+    assert list(table.index) == ["tuned", "tuned + corrected", "rejection", "smc"]
+    ess = pd.read_csv(run / "pareto.csv")["ess_fraction"].iloc[-1]
+    assert table.loc["tuned + corrected", "each"] == pytest.approx(1 / ess)
+    # At a KL of half a nat nothing beats drawing from p for long: that must show.
+    assert table.loc["rejection", "each"] < 60
+    assert table.loc["tuned", "fixed"] > 60 * 128
+    assert table.loc["smc", "each"] > table.loc["tuned + corrected", "each"]

@@ -1,0 +1,128 @@
+"""Tempered SMC against closed forms and quadrature: within four of its own standard errors."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from btgm_cli import load_criterion, load_model
+from btgm_cli.criteria import Linear, Quadratic
+from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.references import Estimated, evaluate
+from btgm_cli.seeds import derived_generator
+from btgm_cli.smc import LARGEST_LOG_Z_SE, TemperedSMC
+
+DIM = 5
+
+
+def climb(criterion, seed=0, model=None, **sizes):
+    model = model or Gaussian(DIM)
+    return TemperedSMC(
+        model,
+        lambda z: evaluate(model, criterion, z),
+        derived_generator(seed),
+        **{"particles": 400, **sizes},
+    )
+
+
+def skewed(x):
+    """A ramp that saturates: most of p is on the flat side, E f jumps when the tilt finds it."""
+    return 4 * torch.sigmoid(3 * (x[:, 0] - 1.5))
+
+
+def by_quadrature(f, beta):
+    """log Z, E f, KL of N(0, 1) tilted by a function of one coordinate."""
+    u = np.linspace(-10, 10, 200_001)
+    values = f(torch.tensor(u)[:, None]).numpy()
+    log_w = beta * values - 0.5 * u**2 - 0.5 * math.log(2 * math.pi)
+    log_z = np.logaddexp.reduce(log_w) + math.log(u[1] - u[0])
+    w = np.exp(log_w - log_z) * (u[1] - u[0])
+    mean = (w * values).sum()
+    return log_z, mean, beta * mean - log_z
+
+
+def agrees(reference, log_z, mean, kl):
+    assert abs(reference.log_z - log_z) <= 4 * reference.log_z_se
+    assert abs(reference.mean - mean) <= 4 * reference.mean_se
+    assert abs(reference.kl - kl) <= 4 * reference.kl_se
+    assert reference.log_z_se < LARGEST_LOG_Z_SE
+
+
+@pytest.mark.parametrize("criterion", [Linear(), Quadratic(1.0)])
+@pytest.mark.parametrize("beta", [0.5, 4.0])
+def test_it_agrees_with_closed_forms(criterion, beta):
+    exact = criterion.gaussian_tilt(beta, DIM)
+    reference = climb(criterion).at(beta)
+    agrees(reference, exact.log_z, exact.mean, exact.kl)
+    assert reference.method == "smc"
+    assert reference.var == pytest.approx(exact.var, rel=0.15)
+
+
+@pytest.mark.parametrize("beta", [1.0, 3.0])
+def test_it_agrees_with_quadrature_on_a_skewed_criterion(beta):
+    agrees(climb(skewed, seed=1).at(beta), *by_quadrature(skewed, beta))
+
+
+def test_it_finds_both_modes_in_their_shares():
+    """log cosh(3 x₀) tilts N(0, I) into N(±3, 1) with equal shares; log Z = 9 / 2."""
+
+    def two_modes(x):
+        return torch.log(torch.cosh(3 * x[:, 0]))
+
+    smc = climb(two_modes, seed=2)
+    assert abs(smc.at(1.0).log_z - 4.5) <= 4 * smc.at(1.0).log_z_se
+    particles = smc.particles(1.0, 2000, derived_generator(3))
+    share = (particles.z[:, 0] > 0).double().mean().item()
+    assert abs(share - 0.5) < 0.15  # the populations' spread, not the binomial's
+
+
+def test_a_prior_that_is_not_standard_keeps_its_density():
+    """p = N(1, 0.25 I): tilting by x₀ moves its mean by β / 4."""
+
+    class Shifted(Gaussian):
+        def sample_prior(self, n, generator):
+            return 1 + 0.5 * super().sample_prior(n, generator)
+
+        def prior_log_prob(self, z):
+            return super().prior_log_prob((z - 1) / 0.5) - self.latent_dim * math.log(0.5)
+
+    reference = climb(lambda x: x[:, 0], model=Shifted(DIM)).at(6.0)
+    agrees(reference, 6.0 + 36 / 8, 1 + 6 / 4, 6 * 2.5 - (6.0 + 36 / 8))
+
+
+def test_the_order_of_questions_does_not_matter():
+    first, second = climb(skewed), climb(skewed)
+    late = first.at(3.0)
+    assert second.at(1.0) == first.at(1.0)
+    assert second.at(3.0) == late
+
+
+def test_a_point_that_f_cannot_judge_is_never_moved_to():
+    def cliff(x):
+        return torch.where(x[:, 0] > 5, torch.nan, x[:, 0])
+
+    assert math.isfinite(climb(cliff).at(3.0).log_z)
+
+
+def test_importance_sampling_is_left_where_it_fails_and_only_there():
+    model = Gaussian(DIM)
+    source = Estimated(model, lambda x: x[:, 0], n=5000, n_particles=1600, seed=0)
+    assert source.at(1.0).method == "psis"
+    assert source.f_evals == 5000
+    far = source.at(4.0)
+    assert far.method == "smc"
+    assert source.f_evals > 5000
+    agrees(far, 8.0, 4.0, 8.0)
+    particles = source.particles(4.0, 500, derived_generator(4))
+    assert abs(particles.f.mean().item() - 4.0) < 0.3
+
+
+def test_it_agrees_with_importance_sampling_on_the_gan():
+    model, criterion = load_model("gan_mnist"), load_criterion("log_class4")
+    source = Estimated(model, criterion, n=8000, n_particles=1600, seed=1)
+    cheap, smc = source.prior.at(0.5), source.smc.at(0.5)
+    assert cheap.reliable
+    for name in ("log_z", "mean", "kl"):
+        error = math.hypot(getattr(cheap, f"{name}_se"), getattr(smc, f"{name}_se"))
+        assert abs(getattr(cheap, name) - getattr(smc, name)) <= 4 * error

@@ -1,0 +1,196 @@
+"""Planted failures get their verdict, and healthy runs get ok."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from btgm_cli.core import SettingError, Status, Target
+from btgm_cli.criteria import Linear, Quadratic
+from btgm_cli.flows import InverseAutoregressive
+from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.references import ClosedForm, Estimated
+from btgm_cli.sampling import TunedModel
+from btgm_cli.seeds import derived_generator
+from btgm_cli.tuning import Tuning, tune
+from btgm_cli.tuning.visit import examine
+from btgm_cli.verdict import SEVERITY, Thresholds, Verdict, judge, worst
+from tests.oracle import Affine, unit_direction
+
+DIM = 4
+MODEL = Gaussian(DIM)
+FIRST = torch.eye(DIM)[0]
+
+
+def point_of(flow, criterion, beta, reference=None, seed=0, n=10_000):
+    """The figures of a planted flow, as a run would have them."""
+    reference = reference or Estimated(MODEL, criterion, n=20_000, n_particles=8000, seed=seed)
+    return examine(
+        TunedModel(MODEL, flow),
+        criterion,
+        beta,
+        reference,
+        n,
+        lambda purpose: derived_generator(seed, purpose),
+    )
+
+
+def verdict_of(*planted, thresholds=None, **choices):
+    return judge(point_of(*planted, **choices), thresholds or Thresholds())
+
+
+def two_modes(x):
+    """Tilts N(0, I) at β = 1 into equal shares of N(±2.5, 1) along x₀."""
+    return torch.log(torch.cosh(2.5 * x[:, 0]))
+
+
+def test_a_flow_on_one_of_two_modes_has_dropped_a_mode():
+    """The silent failure: its own weights are as even as can be."""
+    point = point_of(Affine(2.5 * FIRST), two_modes, 1.0)
+    assert point.ess_fraction > 0.9
+    assert abs(point.kl_gap - math.log(2)) < 0.1
+    assert 0.4 < point.coverage < 0.65
+    verdict = judge(point, Thresholds())
+    assert verdict.status is Status.MODE_DROPPED
+    assert "covered" in verdict.reason
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.98])
+def test_a_flow_close_to_the_tilt_is_ok(scale):
+    exact = Affine(1.5 * unit_direction(DIM), scale)
+    assert verdict_of(exact, Linear(), 1.5).status is Status.OK
+
+
+def test_a_flow_that_stopped_half_way_is_undertrained():
+    half = Affine(1.5 * unit_direction(DIM))
+    verdict = verdict_of(half, Linear(), 3.0)
+    assert verdict.status is Status.UNDERTRAINED
+    assert "kl_gap" in verdict.reason
+
+
+def test_a_flow_that_never_moved_is_undertrained_however_far_the_tilt():
+    for beta in (2.0, 4.0):
+        assert verdict_of(Affine(0 * FIRST), Linear(), beta).status is Status.UNDERTRAINED
+
+
+def test_a_flow_that_is_off_but_reaches_everything_is_ok_corrected():
+    wide = Affine(1.2 * unit_direction(DIM), scale=1.35)
+    point = point_of(wide, Linear(), 1.5)
+    assert point.kl_gap > Thresholds().kl_gap
+    assert judge(point, Thresholds()).status is Status.OK_CORRECTED
+
+
+class Fives:
+    """A criterion of three classes along x₀: below −1, in between, and above 1."""
+
+    n_classes = 3
+
+    def __call__(self, x):
+        return 0.0 * x[:, 0]
+
+    def classes(self, x):
+        return (x[:, 0] > -1).long() + (x[:, 0] > 1).long()
+
+
+def test_a_class_that_is_lost_is_named():
+    """Narrowed along x₀ alone: 16 % of p lies beyond 1 on either side, and almost none of q̂."""
+
+    class Narrow(Affine):
+        def forward(self, z0):
+            factor = torch.where(FIRST > 0, 0.4, 1.0)
+            return z0 * factor, torch.full((len(z0),), math.log(0.4))
+
+        def inverse(self, z):
+            return z / torch.where(FIRST > 0, 0.4, 1.0), torch.full((len(z),), math.log(0.4))
+
+    verdict = verdict_of(Narrow(0 * FIRST), Fives(), 1.0)
+    assert verdict.status is Status.MODE_DROPPED
+    assert verdict.reason.startswith("class 0 has")
+
+
+def test_a_reference_without_enough_draws_is_told():
+    reference = Estimated(MODEL, Linear(), n=200, n_particles=64, seed=1)
+    verdict = verdict_of(Affine(6 * unit_direction(DIM)), Linear(), 6.0, reference=reference)
+    assert verdict.status is Status.UNRELIABLE_REFERENCE
+    assert verdict.raised == ("n_particles",)
+
+
+QUICK = Tuning(
+    first_steps=250, steps=120, n_eval=4000, n_reference=4000, learning_rate=4e-3, acceptance=1.0
+)
+
+
+def run(criterion, target, settings=QUICK, seed=0):
+    flow = InverseAutoregressive(DIM, depth=2, hidden=[32], seed=seed)
+    return tune(MODEL, criterion, target=target, flow=flow, settings=settings, seed=seed)
+
+
+def test_a_training_cut_short_is_undertrained_and_says_what_to_type():
+    result = run(Linear(), Target(betas=[0.0, 2.5]), replace(QUICK, first_steps=25))
+    assert result.status is Status.UNDERTRAINED
+    assert result.remedy == "tuning.first_steps=50 tuning.steps=240"
+    assert [point.status for point in result.points] == [Status.OK, Status.UNDERTRAINED]
+
+
+def plateau(x):
+    """Flat but for a cliff far out: there is a gradient, and it leads nowhere."""
+    return torch.sigmoid(60 * (x[:, 0] - 1.5)) * 6
+
+
+def test_a_criterion_whose_gradient_leads_nowhere_is_undertrained():
+    result = run(plateau, Target(betas=[1.0]), replace(QUICK, first_steps=40))
+    assert result.status is Status.UNDERTRAINED
+
+
+def test_a_criterion_without_gradient_is_refused_before_work_starts():
+    with pytest.raises(SettingError, match="no gradient"):
+        run(lambda x: (x[:, 0] > 1).float(), Target(C_D=1.0))
+
+
+@pytest.mark.parametrize("target", [Target(C_D=1.0), Target(betas=[0.0, 1.0, 2.0])])
+def test_a_criterion_that_is_nan_for_some_inputs_has_no_reference(target):
+    def sometimes(x):
+        return torch.where(x[:, 0] > 3.0, torch.nan, x[:, 0])
+
+    result = run(sometimes, target)
+    assert result.status is Status.UNRELIABLE_REFERENCE
+    assert "NaN" in result.message
+    assert "check the criterion" in result.remedy
+    assert len(result.points) == 1
+
+
+def test_a_target_beyond_the_bound_is_infeasible():
+    assert run(Quadratic(1.0), Target(C_f=0.5)).status is Status.INFEASIBLE
+
+
+@pytest.mark.parametrize("criterion", [Linear(), Quadratic(1.0)])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_healthy_run_is_ok(criterion, seed):
+    result = run(criterion, Target(betas=[0.8]), seed=seed)
+    assert result.status is Status.OK, result.message
+    assert result.remedy == ""
+
+
+def test_the_worst_point_of_a_path_speaks_for_it():
+    verdicts = [Verdict(Status.OK), Verdict(Status.MODE_DROPPED), Verdict(Status.OK_CORRECTED)]
+    assert worst(verdicts).status is Status.MODE_DROPPED
+    assert set(SEVERITY) == set(Status)
+
+
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [({"kl_gap": 0.0}, "verdict.kl_gap"), ({"coverage": 1.5}, "verdict.coverage")],
+)
+def test_a_threshold_out_of_range_is_named(choice, text):
+    with pytest.raises(SettingError, match=text):
+        Thresholds(**choice)
+
+
+def test_thresholds_decide():
+    exact = Affine(1.5 * unit_direction(DIM), 0.9)
+    reference = ClosedForm(MODEL, Linear())
+    point = point_of(exact, Linear(), 1.5, reference=reference)
+    assert judge(point, Thresholds()).status is Status.OK
+    strict = Thresholds(kl_gap=0.001)
+    assert judge(point, strict).status is Status.OK_CORRECTED
