@@ -21,7 +21,7 @@ DIM, BETA = 3, 1.5
 MODEL, CRITERION = Gaussian(DIM), Linear()
 
 
-def fitted(flow, seed=0, steps=200, least_share=0.2):
+def fitted(flow, seed=0, steps=400, least_share=0.2):
     """An acceptance for β f on the Gaussian oracle, with the given flow."""
     acceptance = Acceptance(DIM, seed)
     generator = derived_generator(seed, "fit")

@@ -140,7 +140,7 @@ def test_what_is_unreliable_is_hollow_and_dotted(tmp_path, draw):
         assert hollow.get_markerfacecolor() == "white"
         assert (len(full.get_xdata()), len(hollow.get_xdata())) == (4, 2)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "tuned flow, ±2 s.e.",
+        "tuned model, ±2 s.e.",
         "reference (importance sampling, ±2 s.e.)",
         "reference, not reliable",
     ]

@@ -14,16 +14,21 @@ from tests.test_cli import GAUSSIAN, SMALL
 def run(tmp_path_factory):
     """A run whose flow is trained a little too short."""
     path = tmp_path_factory.mktemp("runs") / "short"
-    settings = ["target.betas=[0,1]", "tuning.first_steps=60", f"hydra.run.dir={path}"]
+    settings = ["target.betas=[0,1]", "tuning.first_steps=40", f"hydra.run.dir={path}"]
     assert main([*GAUSSIAN, *SMALL, *settings]) in (0, 3)
     return path
+
+
+def arrays(path):
+    with np.load(path) as file:
+        return dict(file)
 
 
 @pytest.mark.parametrize("correct", ["none", "resample", "rejection", "mcmc"])
 def test_draws_are_written_with_what_belongs_to_them(run, tmp_path, correct, capsys):
     out = tmp_path / "draws.npz"
     code = main(["sample", str(run), "n=1500", f"correct={correct}", f"out={out}"])
-    held = np.load(out)
+    held = arrays(out)
     assert set(held) == {"x", "z", "log_q", "log_weight", "f"}
     assert held["x"].shape == held["z"].shape == (1500, 3)
     assert np.allclose(held["f"], held["x"] @ np.ones(3) / np.sqrt(3), atol=1e-5)
@@ -47,10 +52,10 @@ def test_corrected_draws_are_closer_than_raw_ones(run, tmp_path):
     for correct in ("none", "resample"):
         out = tmp_path / f"{correct}.npz"
         main(["sample", str(run), "n=20000", f"correct={correct}", f"out={out}"])
-        means[correct] = np.load(out)["f"].mean()
+        means[correct] = arrays(out)["f"].mean()
     error = 1 / np.sqrt(20_000)
-    assert abs(means["resample"] - 1.0) < 8 * error
-    assert abs(means["none"] - 1.0) > 8 * error
+    assert abs(means["resample"] - 1.0) < 6 * error  # repeats double the variance at most
+    assert abs(means["none"] - 1.0) > 12 * error
 
 
 def test_many_draws_go_to_numbered_files(run, tmp_path, monkeypatch):
@@ -58,7 +63,7 @@ def test_many_draws_go_to_numbered_files(run, tmp_path, monkeypatch):
     assert main(["sample", str(run), "n=2500", "beta=0", f"out={tmp_path}/many.npz"]) == 0
     parts = sorted(tmp_path.glob("many-*.npz"))
     assert [path.name for path in parts] == [f"many-{k:05d}.npz" for k in range(3)]
-    whole = np.concatenate([np.load(path)["z"] for path in parts])
+    whole = np.concatenate([arrays(path)["z"] for path in parts])
     assert main(["sample", str(run), "n=2500", "beta=0", f"out={tmp_path}/one/d.npz"]) == 0
     assert np.array_equal(
         whole, np.concatenate([np.load(p)["z"] for p in sorted(tmp_path.glob("one/*.npz"))])
@@ -114,7 +119,7 @@ def test_the_run_leaves_its_prices(run):
     assert list(table.index) == ["tuned", "tuned + corrected", "rejection", "smc"]
     ess = pd.read_csv(run / "pareto.csv")["ess_fraction"].iloc[-1]
     assert table.loc["tuned + corrected", "each"] == pytest.approx(1 / ess)
-    # At a KL of half a nat nothing beats drawing from p for long: that must show.
-    assert table.loc["rejection", "each"] < 60
-    assert table.loc["tuned", "fixed"] > 60 * 128
+    # e^{β max f} / Z: the largest of 1000 draws of N(1, 1) is about 4.2.
+    assert 10 < table.loc["rejection", "each"] < 150
+    assert table.loc["tuned", "fixed"] >= 3 * 40 * 128
     assert table.loc["smc", "each"] > table.loc["tuned + corrected", "each"]

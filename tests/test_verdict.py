@@ -41,13 +41,13 @@ def verdict_of(*planted, thresholds=None, **choices):
 
 
 def two_modes(x):
-    """Tilts N(0, I) at β = 1 into equal shares of N(±2.5, 1) along x₀."""
-    return torch.log(torch.cosh(2.5 * x[:, 0]))
+    """Tilts N(0, I) at β = 1 into equal shares of N(±5, 1) along x₀."""
+    return torch.log(torch.cosh(5.0 * x[:, 0]))
 
 
 def test_a_flow_on_one_of_two_modes_has_dropped_a_mode():
     """The silent failure: its own weights are as even as can be."""
-    point = point_of(Affine(2.5 * FIRST), two_modes, 1.0)
+    point = point_of(Affine(5.0 * FIRST), two_modes, 1.0)
     assert point.ess_fraction > 0.9
     assert abs(point.kl_gap - math.log(2)) < 0.1
     assert 0.4 < point.coverage < 0.65
@@ -64,13 +64,13 @@ def test_a_flow_close_to_the_tilt_is_ok(scale):
 
 def test_a_flow_that_stopped_half_way_is_undertrained():
     half = Affine(1.5 * unit_direction(DIM))
-    verdict = verdict_of(half, Linear(), 3.0)
+    verdict = verdict_of(half, Linear(), 5.0)
     assert verdict.status is Status.UNDERTRAINED
     assert "kl_gap" in verdict.reason
 
 
 def test_a_flow_that_never_moved_is_undertrained_however_far_the_tilt():
-    for beta in (2.0, 4.0):
+    for beta in (2.7, 4.5):
         assert verdict_of(Affine(0 * FIRST), Linear(), beta).status is Status.UNDERTRAINED
 
 
@@ -135,11 +135,11 @@ def test_a_training_cut_short_is_undertrained_and_says_what_to_type():
 
 def plateau(x):
     """Flat but for a cliff far out: there is a gradient, and it leads nowhere."""
-    return torch.sigmoid(60 * (x[:, 0] - 1.5)) * 6
+    return 7 * torch.sigmoid(60 * (x[:, 0] - 2.9)) + 1e-3 * x[:, 1]
 
 
 def test_a_criterion_whose_gradient_leads_nowhere_is_undertrained():
-    result = run(plateau, Target(betas=[1.0]), replace(QUICK, first_steps=40))
+    result = run(plateau, Target(betas=[1.0]), replace(QUICK, n_reference=100_000))
     assert result.status is Status.UNDERTRAINED
 
 
@@ -194,3 +194,13 @@ def test_thresholds_decide():
     assert judge(point, Thresholds()).status is Status.OK
     strict = Thresholds(kl_gap=0.001)
     assert judge(point, strict).status is Status.OK_CORRECTED
+
+
+def test_a_reference_that_the_tuned_model_outdoes_is_told():
+    """log Z is bounded from below by any model: a reference beneath that has missed mass."""
+    point = point_of(Affine(1.5 * unit_direction(DIM)), Linear(), 1.5)
+    low = replace(point.reference, log_z=point.reference.log_z - 1.0)
+    shifted = replace(point, reference=low, kl_gap=point.kl_gap - 1.0)
+    verdict = judge(shifted, Thresholds())
+    assert verdict.status is Status.UNRELIABLE_REFERENCE
+    assert "missed mass" in verdict.reason

@@ -30,7 +30,7 @@ POPULATIONS = 8
 LARGEST_LOG_Z_SE = 0.1
 """nats; an SMC reference with a larger error of log Z carries no verdict."""
 
-RUNG_ESS = 0.5
+RUNG_ESS = 0.8
 """Share of the particles that stays effective from one tilt of the ladder to the next."""
 
 MEMORY = 0.2
@@ -113,7 +113,7 @@ class TemperedSMC:
         generator: torch.Generator,
         populations: int = POPULATIONS,
         particles: int = 1000,
-        most_moves: int = 40,
+        most_moves: int = 15,
     ) -> None:
         self._model, self._f, self._generator = model, f, generator
         self._most_moves = most_moves

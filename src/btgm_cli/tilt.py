@@ -18,6 +18,10 @@ MIN_ESS = 100.0
 """Fewer effective draws than this carry no figure."""
 
 
+LEAST_TAIL = 1e-4
+"""nats; log weights that differ by less have no tail, only rounding."""
+
+
 def moments_of_draws(beta: float, f: Tensor, log_ratio: Tensor) -> Moments:
     """Moments of a tuned model from its own draws (Algorithm 1, second line).
 
@@ -74,14 +78,18 @@ def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, float]:
     if not np.isfinite(raw).all():
         return log_weights.double(), math.inf
     tail = np.sort(raw)[-math.ceil(3 * math.sqrt(raw.size)) - 1 :]
-    if np.ptp(tail) < 1e-12:
+    if np.ptp(tail) < LEAST_TAIL:
         return log_weights.double(), -math.inf
     # Imported here: it takes two seconds, which `btgm --help` need not wait for.
     from arviz_stats.base import array_stats  # type: ignore[attr-defined]  # noqa: PLC0415
 
     # It takes what leave-one-out starts from: log likelihoods, the negatives of log weights. It
     # returns normalized weights; the smallest is in no tail and tells the constant.
-    smoothed, k = array_stats.psislw(raw.max() - raw)
+    with np.errstate(all="ignore"):
+        smoothed, k = array_stats.psislw(raw.max() - raw)
+    if not (np.isfinite(smoothed).all() and math.isfinite(k)):
+        # Most of the tail is equal and no Pareto fits: harmless if it is low.
+        return log_weights.double(), -math.inf if np.ptp(tail) < 1 else math.inf
     lowest = raw.argmin()
     smoothed = smoothed - smoothed[lowest] + raw[lowest]
     return torch.from_numpy(smoothed).to(log_weights.device), float(k)

@@ -13,6 +13,9 @@ from dataclasses import dataclass, fields
 from btgm_cli.core import PathPoint, SettingError, Status
 from btgm_cli.tilt import MIN_ESS, largest_reliable_k
 
+ROUNDING = 1e-3
+"""nats; differences below are those of float32."""
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -27,8 +30,8 @@ class Thresholds:
         ess_fraction: smallest effective share of the draws that is ok.
         coverage: smallest share of the exact tilt within q̂'s HDR; below, a mode is lost or q̂
             fits nowhere.
-        precision: smallest share of q̂ within the exact tilt's HDR at which low coverage counts
-            as a lost mode: q̂ is right where it is, and is not everywhere.
+        precision: smallest share of q̂ within the exact tilt's HDR at which low coverage can
+            count as a lost mode: q̂ is right where it is, and is not everywhere.
         class_share: a class with at least this share of the exact tilt must keep half of it.
 
     Raises:
@@ -71,25 +74,36 @@ SEVERITY = (
 
 def judge(point: PathPoint, thresholds: Thresholds) -> Verdict:
     """The verdict on one β."""
-    gap = point.kl_gap - 2 * point.kl_gap_se
+    if not math.isfinite(point.reference.log_z):
+        why = "f is NaN or infinite for some draws of p"
+        return Verdict(Status.UNRELIABLE_REFERENCE, why)
     if not point.finite:
         why = f"the loss or its gradient was not finite after {point.steps} steps"
         return Verdict(Status.UNDERTRAINED, why)
-    if not point.reference.reliable or not math.isfinite(point.kl_gap):
+    if not point.reference.reliable:
         return _without_reference(point)
+    if _contradicted(point):
+        why = (
+            f"the tuned model's weights find log Z = {point.log_z:.4g}, "
+            f"the reference {point.reference.log_z:.4g}: it has missed mass"
+        )
+        return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(point))
+    return _against_reference(point, thresholds)
+
+
+def _against_reference(point: PathPoint, thresholds: Thresholds) -> Verdict:
     lost = _lost_class(point, thresholds)
     covered = point.coverage + 2 * point.coverage_se >= thresholds.coverage
-    fits = gap <= thresholds.kl_gap and point.ess_fraction >= thresholds.ess_fraction
     tame = point.pareto_k <= largest_reliable_k(point.moments.n)
-    if fits and tame and covered and not lost:
+    close = point.kl_gap - 2 * point.kl_gap_se <= thresholds.kl_gap
+    if close and point.ess_fraction >= thresholds.ess_fraction and tame and covered and not lost:
         return Verdict(Status.OK)
-    if lost or (not covered and point.precision >= thresholds.precision):
+    if lost or (not covered and _only_missing(point, thresholds)):
         what = lost or f"only {point.coverage:.0%} of the exact tilt is covered"
         return Verdict(Status.MODE_DROPPED, what, ("batch_size", "first_steps", "steps"))
-    if covered and tame and _weights_agree(point):
-        why = f"kl_gap {point.kl_gap:.3g} nats, ess_fraction {point.ess_fraction:.2g}"
-        return Verdict(Status.OK_CORRECTED, f"{why}; weighted draws are reliable")
     why = f"kl_gap {point.kl_gap:.3g} nats, ess_fraction {point.ess_fraction:.2g}"
+    if covered and tame and _weights_agree(point):
+        return Verdict(Status.OK_CORRECTED, f"{why}; weighted draws are reliable")
     if not tame:
         why += f", Pareto k {point.pareto_k:.2f} of the weights"
     return Verdict(Status.UNDERTRAINED, why, ("first_steps", "steps"))
@@ -102,13 +116,36 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
 
 def _without_reference(point: PathPoint) -> Verdict:
     reference = point.reference
-    if not math.isfinite(reference.log_z):
-        return Verdict(Status.UNRELIABLE_REFERENCE, "f is NaN or infinite for some draws of p")
     if reference.method == "smc":
         why = f"log Z is known to ± {reference.log_z_se:.2g} nats only"
-        return Verdict(Status.UNRELIABLE_REFERENCE, why, ("n_particles",))
+        return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(point))
     why = f"{reference.ess:.3g} effective draws of p, Pareto k {reference.pareto_k:.2f}"
-    return Verdict(Status.UNRELIABLE_REFERENCE, why, ("n_reference",))
+    return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(point))
+
+
+def _sizes(point: PathPoint) -> tuple[str, ...]:
+    """The setting that a better reference needs raised."""
+    return ("n_particles",) if point.reference.method == "smc" else ("n_reference",)
+
+
+def _contradicted(point: PathPoint) -> bool:
+    """Does q̂ prove that the reference's log Z is too low?
+
+    −L(β) bounds log Z from below for any q̂; and so, up to a tame error, do the mean weights.
+    """
+    error = math.hypot(point.log_z_se, point.reference.log_z_se)
+    tame = point.pareto_k <= largest_reliable_k(point.moments.n)
+    higher = point.log_z - point.reference.log_z > 4 * error + ROUNDING
+    return point.kl_gap < -4 * point.kl_gap_se - ROUNDING or (tame and higher)
+
+
+def _only_missing(point: PathPoint, thresholds: Thresholds) -> bool:
+    """Is q̂ right where it is, so that what it misses explains the gap?
+
+    A model that is exact on a share c of the tilt, and nowhere else, has a gap of −log c.
+    """
+    explained = -math.log(max(point.coverage, 1e-300)) + 2 * thresholds.kl_gap
+    return point.precision >= thresholds.precision and point.kl_gap <= explained
 
 
 def _lost_class(point: PathPoint, thresholds: Thresholds) -> str:
@@ -127,4 +164,4 @@ def _weights_agree(point: PathPoint) -> bool:
     """Do q̂'s own weights carry enough draws, and the reference's log Z within four errors?"""
     error = math.hypot(point.log_z_se, point.reference.log_z_se)
     enough = point.ess_fraction * point.moments.n >= MIN_ESS
-    return enough and abs(point.log_z - point.reference.log_z) <= 4 * error + 1e-9
+    return enough and abs(point.log_z - point.reference.log_z) <= 4 * error + ROUNDING

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from btgm_cli.report.style import REFERENCE, TUNED, Array, beta_text, column, flags
 from btgm_cli.runs import Run
 
-METHODS = {"closed_form": "closed form", "psis": "importance sampling, ±2 s.e."}
+METHODS = {
+    "closed_form": "closed form",
+    "psis": "importance sampling, ±2 s.e.",
+    "smc": "tempered SMC, ±2 s.e.",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def draw_reference_curve(axes: Axes, x: Array, y: Array, reliable: NDArray[np.bo
 
 def legend_handles(run: Run) -> list[Line2D]:
     """One entry for each kind of mark that `run` needs."""
-    handles = [_handle(TUNED, "tuned flow, ±2 s.e.", marker="o", linestyle="none")]
+    handles = [_handle(TUNED, "tuned model, ±2 s.e.", marker="o", linestyle="none")]
     reliable = np.concatenate([flags(run.pareto, "ref_reliable"), flags(run.theory, "reliable")])
     if reliable.any():
         handles.append(_handle(REFERENCE, f"reference ({_method(run)})", marker="D"))

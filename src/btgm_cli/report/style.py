@@ -69,9 +69,9 @@ def flags(frame: pd.DataFrame, name: str) -> NDArray[np.bool_]:
 
 
 def title(run: Run) -> str:
-    """Model, criterion and how the run ended, on one line."""
+    """Model, criterion and the verdict, on one line."""
     model, criterion = run.summary.get("model", "?"), run.summary.get("criterion", "?")
-    return f"{model} / {criterion} · status: {run.summary.get('status', 'unfinished')}"
+    return f"{model} / {criterion} · verdict: {run.summary.get('status', 'unfinished')}"
 
 
 def beta_text(beta: float) -> str:

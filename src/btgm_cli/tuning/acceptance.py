@@ -25,8 +25,8 @@ Pairs = tuple[Tensor, Tensor]
 
 BATCH, LEARNING_RATE = 1024, 8e-3
 
-FIRST = 2.5
-"""The first fit starts from nothing and takes this many times the steps."""
+STEPS = 2
+"""Steps for each step of the flow's training; the network is small."""
 
 GOOD_ENOUGH = 0.01
 """nats; closer to its target than this, acceptance only costs draws."""
@@ -60,11 +60,9 @@ def fit_acceptance(
     Huber's loss on β(s − f): errors far beyond a nat are all alike, since such draws are refused,
     or kept, either way.
     """
-    fresh = acceptance.beta.item() == 0.0
-    if fresh:
+    if acceptance.beta.item() == 0.0:  # never fitted
         acceptance.center.copy_(seen[1].double().mean())
         acceptance.scale.copy_(seen[1].double().std().clamp(min=1e-12))
-    steps = round(FIRST * steps) if fresh else steps
     optimizer = torch.optim.Adam(acceptance.net.parameters(), lr=LEARNING_RATE, fused=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1
@@ -85,6 +83,21 @@ def fit_acceptance(
         optimizer.step()
         rate.step()
     acceptance.beta.fill_(beta)
+
+
+def is_needed(
+    model: GenerativeModel,
+    criterion: Criterion,
+    flow: Flow,
+    beta: float,
+    generator: torch.Generator,
+) -> bool:
+    """Is the flow further than `GOOD_ENOUGH` from the tilt, by a few draws and their true f?"""
+    z, log_q = flow_draws(model, flow, N_GUARD, generator)
+    f = evaluate(model, criterion, z).double()
+    log_w = beta * f - (log_q - model.prior_log_prob(z)).double()
+    gap = torch.logsumexp(log_w, 0) - math.log(N_GUARD) - log_w.mean()
+    return bool(gap > GOOD_ENOUGH)
 
 
 def calibrate(

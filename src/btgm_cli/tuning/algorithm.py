@@ -140,6 +140,8 @@ def _follow(visits: Visits, path: tuple[float, ...]) -> TuneResult:
             break
     verdict = worst(verdicts)
     points = visits.points
+    if _hopeless(points[-1]):
+        return _finish(visits, trace, verdict, verdict.reason)
     text = (
         f"{len(points)} tilts tuned, kl_gap at most {max(p.kl_gap for p in points):.3g} nats, "
         f"ess_fraction at least {min(p.ess_fraction for p in points):.3g}"

@@ -21,7 +21,6 @@ class Tuning:
         average: share of the steps, the last ones, whose weights are averaged into the result.
         acceptance: smallest share of draws that learned acceptance may keep; at 1 the flow's draws
             are all kept and nothing is learned, as in the paper.
-        acceptance_steps: training steps of the acceptance at each β (the first: 2.5 times).
         n_eval: draws of q̂ that each figure rests on (up to 16 times more where a target's
             tolerance needs them).
         n_reference: draws of p behind the importance-sampling reference.
@@ -41,7 +40,6 @@ class Tuning:
     anneal: float = 0.3
     average: float = 0.3
     acceptance: float = 0.2
-    acceptance_steps: int = 1200
     n_eval: int = 10_000
     n_reference: int = 20_000
     n_particles: int = 8000

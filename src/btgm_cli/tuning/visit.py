@@ -18,7 +18,15 @@ from btgm_cli.references import ReferenceSource, evaluate
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tilt import kl_gap
-from btgm_cli.tuning.acceptance import N_PRIOR, Pairs, calibrate, fit_acceptance
+from btgm_cli.tuning.acceptance import (
+    N_GUARD,
+    N_PRIOR,
+    STEPS,
+    Pairs,
+    calibrate,
+    fit_acceptance,
+    is_needed,
+)
 from btgm_cli.tuning.evaluation import compare, evaluate_tilt
 from btgm_cli.tuning.settings import Tuning
 from btgm_cli.tuning.training import Schedule, Training, begin, train
@@ -103,28 +111,40 @@ class Visits:
 
     def _train(self, index: int, beta: float, passes: int | None) -> tuple[int, int, bool]:
         """Train the flow, then the acceptance; returns steps, evaluations, and all finite."""
-        training, schedule = self._train_flow(index, beta, passes)
+        training = self._train_flow(index, beta, passes)
         evals = training.step * self.settings.batch_size
         if self.acceptance:
             self.acceptance.open()
         if self.acceptance and training.finite:
-            steps = self.settings.acceptance_steps
-            generator = self._generator("acceptance", index)
-            prior = self._prior_pairs
-            fit_acceptance(
-                self.acceptance, training.seen.pairs(), prior, schedule.beta, steps, generator
+            evals += self._fit(
+                self.acceptance, beta, training, self._generator("acceptance", index)
             )
-            evals += calibrate(
-                self.acceptance,
-                self.model,
-                self.criterion,
-                self.flow,
-                self.settings.acceptance,
-                generator,
-            )
-            # Drawn once; charged to the first β.
-            evals += N_PRIOR * (not any(point.steps for point in self.points))
         return training.step, evals, training.finite
+
+    def _fit(
+        self,
+        acceptance: Acceptance,
+        beta: float,
+        training: Training,
+        generator: torch.Generator,
+    ) -> int:
+        """Fit and calibrate the acceptance, if the flow needs it; returns evaluations."""
+        if not is_needed(self.model, self.criterion, self.flow, beta, generator):
+            return N_GUARD
+        # Drawn once; charged to the β that needs them first.
+        evals = N_GUARD + N_PRIOR * ("_prior_pairs" not in vars(self))
+        steps = STEPS * training.step
+        fit_acceptance(
+            acceptance, training.seen.pairs(), self._prior_pairs, beta, steps, generator
+        )
+        return evals + calibrate(
+            acceptance,
+            self.model,
+            self.criterion,
+            self.flow,
+            self.settings.acceptance,
+            generator,
+        )
 
     @cached_property
     def _prior_pairs(self) -> Pairs:
@@ -133,9 +153,7 @@ class Visits:
         z = self.model.sample_prior(N_PRIOR, generator)
         return z, evaluate(self.model, self.criterion, z)
 
-    def _train_flow(
-        self, index: int, beta: float, passes: int | None
-    ) -> tuple[Training, Schedule]:
+    def _train_flow(self, index: int, beta: float, passes: int | None) -> Training:
         settings, journal = self.settings, self.journal
         warm = any(point.steps for point in self.points)
         last = self.points[-1].moments.beta if self.points else 0.0
@@ -158,7 +176,7 @@ class Visits:
                 journal.save_training_state(index, state)
 
         train(self.model, self.criterion, training, schedule, settings, on_step=on_step, save=save)
-        return training, schedule
+        return training
 
     def _generator(self, purpose: str, index: int) -> torch.Generator:
         return derived_generator(self.seed, purpose, index, device=self.device)
