@@ -36,7 +36,7 @@ format: $(STAMP) ## Mend style and formatting with ruff
 type: $(STAMP) ## Check types with mypy
 	$(BIN)/mypy
 
-bench: $(STAMP) ## Time a training step against the bare criterion gradient
+bench: $(STAMP) ## Steps, rivals and standard targets (an hour or more; ARGS='parts=steps')
 	$(BIN)/python -m btgm_cli.bench $(ARGS)
 
 build: $(STAMP) ## Build the wheel into dist/

@@ -43,7 +43,7 @@ ALLOWED: dict[str, str] = {
 }
 
 # Outside libraries that only some modules may know.
-CONFINED = {"pyro": "flows", "hydra": "config cli", "omegaconf": "config loading cli"}
+CONFINED = {"pyro": "flows bench", "hydra": "config cli", "omegaconf": "config loading cli"}
 
 
 def part_of(path: Path) -> str:

@@ -1,0 +1,1 @@
+"""`make bench`: what a step costs, and how tuned models fare beside other samplers."""
