@@ -7,7 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btgm_cli.acceptance import DEFENSIVE, Acceptance, accepted_share, choose_level, mixed
+from btgm_cli.acceptance import (
+    DEFENSIVE,
+    LEAST,
+    Acceptance,
+    choose_level,
+    log_acceptance,
+    mixed,
+    share_and_error,
+)
 from btgm_cli.criteria import Linear
 from btgm_cli.models.gaussian import Gaussian
 from btgm_cli.references import ClosedForm
@@ -96,7 +104,7 @@ def test_a_saved_one_accepts_the_same(wide):
     _, acceptance = wide
     again = Acceptance.of(acceptance.snapshot())
     z = torch.randn(50, DIM, generator=derived_generator(6))
-    ratio = mixed(torch.zeros(50))
+    ratio = torch.zeros(50)
     assert torch.equal(again.log_accept(z, ratio), acceptance.log_accept(z, ratio))
     assert again.rate == acceptance.rate
 
@@ -105,9 +113,19 @@ def test_a_saved_one_accepts_the_same(wide):
 @given(st.lists(st.floats(-30, 5), min_size=20, max_size=60), st.floats(0.05, 0.9))
 def test_the_level_keeps_the_share_that_it_must(log_weights, least):
     log_weights = torch.tensor(log_weights, dtype=torch.double)
-    level = choose_level(log_weights, least, good_enough=0.01)
-    share, _ = accepted_share(log_weights, level)
+    log_ratio = torch.zeros_like(log_weights)
+    level = choose_level(log_weights, log_ratio, least, good_enough=0.01)
+    share, _ = share_and_error(log_acceptance(log_weights, level, log_ratio))
     assert share >= least - 1e-6
+
+
+def test_what_the_flow_offers_is_never_quite_refused():
+    """So that a draw whose f was badly predicted carries a bounded weight."""
+    far = torch.full((2,), -80.0, dtype=torch.double)
+    log_ratio = torch.tensor([20.0, -math.inf], dtype=torch.double)
+    of_flow, of_prior = log_acceptance(far, 0.0, log_ratio)
+    assert of_flow.item() == pytest.approx(math.log(LEAST))
+    assert of_prior.item() == -80.0
 
 
 def test_the_mixture_is_never_thinner_than_its_share_of_p():

@@ -5,11 +5,14 @@ import math
 import pytest
 import torch
 
+from btgm_cli import Target, Tuning, load_criterion, load_model, tune
 from btgm_cli.correction import Correct, Corrector
 from btgm_cli.criteria import Linear
 from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.references import evaluate
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
+from btgm_cli.smc import TemperedSMC
 from tests.oracle import Affine, unit_direction
 
 DIM, BETA, N = 3, 1.2, 20_000
@@ -81,3 +84,43 @@ def test_the_draws_of_a_block_belong_together():
     block = next(corrector().draws(Correct.RESAMPLE))
     assert torch.equal(block.x, block.z)
     assert torch.allclose(block.f, Linear()(block.x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("correct", EXACT)
+def test_on_the_gan_corrected_draws_agree_with_smc(correct):
+    """A flow trained too briefly on digits: mean and variance of f, and the classes' shares."""
+    model, criterion, beta = load_model("gan_mnist"), load_criterion("log_class4"), 0.4
+    settings = Tuning(first_steps=150, acceptance=1.0, n_eval=2000, n_reference=2000)
+    tuned = tune(model, criterion, target=Target(betas=[beta]), settings=settings).tuned
+    smc = TemperedSMC(
+        model, lambda z: evaluate(model, criterion, z), derived_generator(1), particles=300
+    )
+    exact, n = smc.at(beta), 8000
+    particles = smc.particles(beta, n, derived_generator(2))
+    with torch.no_grad():
+        classes = criterion.classes(model.decode(particles.z))
+    shares = torch.bincount(classes, minlength=10).double() / n
+
+    def differences(way):
+        made, parts = Corrector(tuned, criterion, beta, derived_generator(3)), []
+        for block in made.draws(way):
+            parts.append(block)
+            if sum(map(len, parts)) >= n:
+                break
+        f = torch.cat([part.f for part in parts]).double()
+        x = torch.cat([part.x for part in parts])
+        found = torch.bincount(criterion.classes(x), minlength=10).double() / len(x)
+        # Draws that repeat, and particles that remember, count for less than they are.
+        effective = min(len(f) * made.pilot.ess_fraction, exact.ess)
+        error = math.sqrt(f.var().item() / effective)
+        spread = math.sqrt(((f - f.mean()) ** 2).var().item() / effective)
+        of_shares = torch.sqrt(shares.clamp(min=1e-3) / effective)
+        return (
+            abs(f.mean().item() - exact.mean) / math.hypot(error, exact.mean_se),
+            abs(f.var().item() - exact.var) / math.hypot(spread, spread),
+            ((found - shares).abs() / (math.sqrt(2) * of_shares)).max().item(),
+        )
+
+    assert max(differences(correct)) <= 4
+    assert max(differences(Correct.NONE)) > 4

@@ -11,7 +11,7 @@ from btgm_cli.criteria import Linear, Quadratic
 from btgm_cli.flows import InverseAutoregressive
 from btgm_cli.models.gaussian import Gaussian
 from btgm_cli.seeds import derived_generator
-from btgm_cli.tuning import Tuning, tune
+from btgm_cli.tuning import Tuning, training, tune
 
 DIM = 4
 QUICK = Tuning(
@@ -171,6 +171,35 @@ def test_a_killed_run_goes_on_to_the_same_numbers(target, events):
     assert [p.moments for p in resumed.points] == [p.moments for p in whole.points]
     for name, value in whole.points[-1].flow_state.items():
         assert torch.equal(value, resumed.points[-1].flow_state[name])
+
+
+@pytest.mark.parametrize("events", [2, 4, 5])
+def test_a_killed_run_with_learned_acceptance_goes_on_to_the_same_numbers(events):
+    settings = replace(
+        QUICK, first_steps=30, steps=30, checkpoint_every=20, n_eval=1000, acceptance=0.2
+    )
+    target = Target(betas=[0.0, 1.0, 2.0])
+    whole = quick(Linear(), target, settings)
+    assert whole.points[1].acceptance < 1
+    journal = MemoryJournal(events)
+    with pytest.raises(KilledError):
+        quick(Linear(), target, settings, journal=journal)
+    journal.events = 10**9
+    resumed = quick(Linear(), target, settings, journal=journal)
+    assert [p.moments for p in resumed.points] == [p.moments for p in whole.points]
+    for name, value in whole.points[-1].acceptance_state.items():
+        assert torch.equal(value, resumed.points[-1].acceptance_state[name])
+
+
+def test_the_last_pairs_of_a_training_are_kept(monkeypatch):
+    monkeypatch.setattr(training, "MOST_SEEN", 10)
+    seen = training.Seen()
+    for k in range(5):
+        seen.add(torch.full((4, 2), float(k)), torch.full((4,), -float(k)))
+    z, f = seen.pairs()
+    assert sorted(f.tolist()) == sorted([-4.0] * 4 + [-3.0] * 4 + [-2.0] * 2)
+    again = training.Seen.of(seen.rows[: seen.count], seen.count)
+    assert torch.equal(again.pairs()[0], z)
 
 
 def wrong_shape(x):

@@ -9,10 +9,10 @@ has paid for, refuses draws where p e^{βs} is smaller than the density m they c
     m(z) = (1 − α) q_flow(z) + α p(z)
     q̂(z) = m(z) a(z) / E[a],   log a(z) = min(0, β s(z) + log p(z) − log m(z) − level)
 
-This is rejection control (Liu, Chen & Wong 1998) with a learned target, or learned
-accept/reject sampling (Bauer & Mnih 2019). q̂ keeps an exact sampler and a density, whose constant
-E[a] is known to a small Monte-Carlo error. It is no correction: where s is wrong, so is q̂, and
-every figure of q̂ is measured with the true f.
+with a small floor under a. This is rejection control (Liu, Chen & Wong 1998) with a learned
+target, or learned accept/reject sampling (Bauer & Mnih 2019). q̂ keeps an exact sampler and a
+density, whose constant E[a] is known to a small Monte-Carlo error. It is no correction: where s is
+wrong, so is q̂, and every figure of q̂ is measured with the true f.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ WIDTH, DEPTH = 128, 4
 
 DEFENSIVE = 0.25
 """α, the share of p among the draws that are offered."""
+
+LEAST = 0.005
+"""The flow's own draws are kept at least this often."""
 
 
 class Acceptance(nn.Module):
@@ -75,12 +78,12 @@ class Acceptance(nn.Module):
         return out * self.scale.to(z) + self.center.to(z)
 
     def log_weight(self, z: Tensor, log_ratio: Tensor) -> Tensor:
-        """Log of p e^{βs} / m, shape (n,), nats, given log m − log p on z (n, D)."""
-        return self.beta.to(z) * self.predict(z) - log_ratio
+        """Log of p e^{βs} / m, shape (n,), nats, given log q_flow − log p on z (n, D)."""
+        return self.beta.to(z) * self.predict(z) - mixed(log_ratio)
 
     def log_accept(self, z: Tensor, log_ratio: Tensor) -> Tensor:
-        """log a(z), shape (n,), at most 0, given log m(z) − log p(z), shape (n,)."""
-        return (self.log_weight(z, log_ratio) - self.level.to(z)).clamp(max=0.0)
+        """log a(z), shape (n,), at most 0, given log q_flow(z) − log p(z), shape (n,)."""
+        return log_acceptance(self.log_weight(z, log_ratio), self.level.to(z), log_ratio)
 
     def open(self) -> None:
         """Accept everything again."""
@@ -105,13 +108,25 @@ def mixed(log_ratio: Tensor) -> Tensor:
     return torch.logaddexp(log_ratio + math.log1p(-DEFENSIVE), defensive)
 
 
-def accepted_share(log_weight: Tensor, level: float) -> tuple[float, float]:
-    """E[a] over draws of m with these log weights (n,), and its standard error."""
-    a = (log_weight.double() - level).clamp(max=0.0).exp()
+def log_acceptance(log_weight: Tensor, level: Tensor | float, log_ratio: Tensor) -> Tensor:
+    """log a = min(0, log_weight − level), but not below `LEAST` of what the flow itself offers.
+
+    Where s is far too low, a draw that slips through would carry a huge weight. All arguments of
+    shape (n,) but `level`; `log_ratio` is log q_flow − log p.
+    """
+    from_flow = log_ratio + math.log1p(-DEFENSIVE) - mixed(log_ratio)
+    return torch.maximum((log_weight - level).clamp(max=0.0), from_flow + math.log(LEAST))
+
+
+def share_and_error(log_a: Tensor) -> tuple[float, float]:
+    """E[a] over draws of m with these log a (n,), and its standard error."""
+    a = log_a.double().exp()
     return a.mean().item(), a.std().item() / math.sqrt(a.numel())
 
 
-def choose_level(log_weight: Tensor, least_share: float, good_enough: float) -> float:
+def choose_level(
+    log_weight: Tensor, log_ratio: Tensor, least_share: float, good_enough: float
+) -> float:
     """The level to accept by: as strict as needed, and never below `least_share` of the draws.
 
     Stricter means closer to p e^{βs}. Stops at the level where the distance left to it is
@@ -119,22 +134,22 @@ def choose_level(log_weight: Tensor, least_share: float, good_enough: float) -> 
 
     Args:
         log_weight: of draws of m, shape (n,).
+        log_ratio: log q_flow − log p on them, shape (n,).
         least_share: smallest E[a].
         good_enough: KL to p e^{βs} that needs no stricter level.
     """
-    log_weight = log_weight.double()
     low, high = log_weight.min().item(), log_weight.max().item()
     for _ in range(50):
         level = 0.5 * (low + high)
-        loose = _distance(log_weight, level) > good_enough
-        keeps = accepted_share(log_weight, level)[0] > least_share
-        low, high = (level, high) if loose and keeps else (low, level)
+        log_a = log_acceptance(log_weight, level, log_ratio)
+        stricter = _distance(log_a, log_weight) > good_enough
+        stricter = stricter and share_and_error(log_a)[0] > least_share
+        low, high = (level, high) if stricter else (low, level)
     return low
 
 
-def _distance(log_weight: Tensor, level: float) -> float:
+def _distance(log_a: Tensor, log_weight: Tensor) -> float:
     """KL of m with acceptance from p e^{βs}, nats, from draws of m."""
-    log_a = (log_weight - level).clamp(max=0.0)
     p = torch.softmax(log_a, 0)
     log_mean = torch.logsumexp(log_a, 0)
     log_z = torch.logsumexp(log_weight, 0)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from btgm_cli.acceptance import DEFENSIVE, Acceptance, mixed
+from btgm_cli.acceptance import DEFENSIVE, LEAST, Acceptance, mixed
 from btgm_cli.core import GenerativeModel
 from btgm_cli.flows import Flow
 
@@ -57,9 +57,8 @@ class TunedModel:
         if self.acceptance is None or self.acceptance.is_open:
             return log_p + log_ratio
         with torch.no_grad():
-            log_ratio = mixed(log_ratio)
             log_a = self.acceptance.log_accept(z, log_ratio)
-        return log_p + log_ratio + log_a - self.acceptance.log_mean.to(z)
+        return log_p + mixed(log_ratio) + log_a - self.acceptance.log_mean.to(z)
 
     def _kept(
         self, acceptance: Acceptance, n: int, generator: torch.Generator
@@ -70,19 +69,19 @@ class TunedModel:
         count = int((torch.rand(n, generator=generator, device=device) < DEFENSIVE).sum())
         from_p = self.model.sample_prior(count, generator)
         with torch.no_grad():
-            # Inverting the flow is dear. Where the flow's density is left out, a is only larger:
-            # most draws of p are refused even so.
-            least = torch.full((count,), math.log(DEFENSIVE), device=device)
-            hopeful = log_u[:count] < acceptance.log_accept(from_p, least)
+            # Inverting the flow is dear. Where the flow's density is left out, a is only larger,
+            # but for its floor: most draws of p are refused even so.
+            at_most = acceptance.log_accept(from_p, from_p.new_full((count,), -math.inf))
+            hopeful = log_u[:count] < at_most.clamp(min=math.log(LEAST))
         z, log_q = flow_draws(self.model, self.flow, n - count, generator)
         log_ratio = log_q - self.model.prior_log_prob(z)
         from_p = from_p[hopeful]
         log_ratio = torch.cat([flow_log_ratio(self.model, self.flow, from_p), log_ratio])
         z, log_u = torch.cat([from_p, z]), torch.cat([log_u[:count][hopeful], log_u[count:]])
         with torch.no_grad():
-            log_ratio = mixed(log_ratio)
             log_a = acceptance.log_accept(z, log_ratio)
-        log_q = self.model.prior_log_prob(z) + log_ratio + log_a - acceptance.log_mean.to(z)
+        log_q = self.model.prior_log_prob(z) + mixed(log_ratio) + log_a
+        log_q = log_q - acceptance.log_mean.to(z)
         order = torch.randperm(len(z), generator=generator, device=device)
         keep = order[(log_u < log_a)[order]]
         return z[keep], log_q[keep]

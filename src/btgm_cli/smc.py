@@ -166,10 +166,12 @@ class TemperedSMC:
         return Particles(rung.z.flatten(0, 1)[chosen], rung.f.flatten()[chosen])
 
     def cost(self, beta: float) -> tuple[int, float]:
-        """Criterion evaluations up to β, and the effective particles they leave there."""
-        rung, log_w = self._reweighted(beta)
-        each = torch.exp(2 * torch.logsumexp(log_w, -1) - torch.logsumexp(2 * log_w, -1))
-        return rung.f_evals, each.sum().item()
+        """Criterion evaluations up to β, and the independent draws that they are worth there.
+
+        The worth is told by the populations' spread: resampling alone would look far better.
+        """
+        rung, _ = self._reweighted(beta)
+        return rung.f_evals, self.at(beta).ess
 
     def _reweighted(self, beta: float) -> tuple[Rung, Tensor]:
         """The last rung at or below β, and its particles' log weights at β, shape (R, N)."""

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from btgm_cli.acceptance import (
     DEFENSIVE,
     Acceptance,
-    accepted_share,
     choose_level,
+    log_acceptance,
     mixed,
+    share_and_error,
 )
 from btgm_cli.core import Criterion, GenerativeModel
 from btgm_cli.flows import Flow
@@ -31,7 +32,7 @@ STEPS = 2
 GOOD_ENOUGH = 0.01
 """nats; closer to its target than this, acceptance only costs draws."""
 
-N_PRIOR = 40_000
+N_PRIOR = 60_000
 """Draws of p that keep the network honest where the flow no longer goes."""
 
 PRIOR_SHARE = 0.25
@@ -121,21 +122,21 @@ def calibrate(
     Returns:
         The criterion evaluations spent.
     """
-    weights = torch.cat(
-        [
-            _Offered.draw(acceptance, model, flow, BLOCK, generator).log_weight
-            for _ in range(N_CALIBRATE // BLOCK)
-        ]
-    )
-    level = choose_level(weights, least_share, GOOD_ENOUGH)
+    blocks = [
+        _Offered.draw(acceptance, model, flow, BLOCK, generator)
+        for _ in range(N_CALIBRATE // BLOCK)
+    ]
+    log_weight = torch.cat([block.log_weight for block in blocks])
+    log_ratio = torch.cat([block.log_ratio for block in blocks])
+    level = choose_level(log_weight, log_ratio, least_share, GOOD_ENOUGH)
     offered = _Offered.draw(acceptance, model, flow, N_GUARD, generator)
     f = evaluate(model, criterion, offered.z).double()
-    true = acceptance.beta * f - offered.log_ratio
-    plain = (acceptance.beta * f - offered.flow_log_ratio)[offered.of_prior :]
-    if not _loss((offered.log_weight - level).clamp(max=0.0), true) < -plain.mean():
+    sifted = _loss(offered.log_a(level), acceptance.beta * f - mixed(offered.log_ratio))
+    plain = (offered.log_ratio - acceptance.beta * f)[offered.of_prior :].mean()
+    if not sifted < plain:
         acceptance.open()
         return N_GUARD
-    share, error = accepted_share(weights, level)
+    share, error = share_and_error(log_acceptance(log_weight, level, log_ratio))
     acceptance.level.fill_(level)
     acceptance.log_mean.fill_(math.log(share))
     acceptance.log_mean_se.fill_(error / share)
@@ -144,11 +145,13 @@ def calibrate(
 
 @dataclass(frozen=True)
 class _Offered:
-    """Draws of the mixture m, those of p first; log ratios are to p, of shape (n,), float64."""
+    """Draws of the mixture m, those of p first.
+
+    Of shape (n,), float64: log q_flow − log p, and the log weight that the acceptance gives.
+    """
 
     z: Tensor
     of_prior: int
-    flow_log_ratio: Tensor
     log_ratio: Tensor
     log_weight: Tensor
 
@@ -166,15 +169,17 @@ class _Offered:
         ratio = log_q - model.prior_log_prob(z)
         z_prior = model.sample_prior(of_prior, generator)
         with torch.no_grad():
-            largest = acceptance.log_weight(z, mixed(ratio)).max()
-            at_most = acceptance.log_weight(z_prior, z.new_tensor(math.log(DEFENSIVE)))
-            ratio_prior = torch.full_like(at_most, -math.inf)
-            hopeful = at_most > largest - NEGLIGIBLE
+            largest = acceptance.log_weight(z, ratio).max()
+            ratio_prior = z.new_full((of_prior,), -math.inf)
+            hopeful = acceptance.log_weight(z_prior, ratio_prior) > largest - NEGLIGIBLE
             ratio_prior[hopeful] = flow_log_ratio(model, flow, z_prior[hopeful])
             z, ratio = torch.cat([z_prior, z]), torch.cat([ratio_prior, ratio])
-            both = mixed(ratio)
-            weight = acceptance.log_weight(z, both)
-        return cls(z, of_prior, ratio.double(), both.double(), weight.double())
+            weight = acceptance.log_weight(z, ratio)
+        return cls(z, of_prior, ratio.double(), weight.double())
+
+    def log_a(self, level: float) -> Tensor:
+        """Log of the acceptance at this level, shape (n,)."""
+        return log_acceptance(self.log_weight, level, self.log_ratio)
 
 
 def _some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:

@@ -41,7 +41,7 @@ class Tuning:
     average: float = 0.3
     acceptance: float = 0.2
     n_eval: int = 10_000
-    n_reference: int = 20_000
+    n_reference: int = 50_000
     n_particles: int = 8000
     tolerance: float = 0.01
     max_updates: int = 12
