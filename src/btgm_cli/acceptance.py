@@ -9,10 +9,10 @@ has paid for, refuses draws where p e^{βs} is smaller than the density m they c
     m(z) = (1 − α) q_flow(z) + α p(z)
     q̂(z) = m(z) a(z) / E[a],   log a(z) = min(0, β s(z) + log p(z) − log m(z) − level)
 
-with a small floor under a. This is rejection control (Liu, Chen & Wong 1998) with a learned
-target, or learned accept/reject sampling (Bauer & Mnih 2019). q̂ keeps an exact sampler and a
-density, whose constant E[a] is known to a small Monte-Carlo error. It is no correction: where s is
-wrong, so is q̂, and every figure of q̂ is measured with the true f.
+This is rejection control (Liu, Chen & Wong 1998) with a learned target, or learned accept/reject
+sampling (Bauer & Mnih 2019). q̂ keeps an exact sampler and a density, whose constant E[a] is known
+to a small Monte-Carlo error. It is no correction: where s is wrong, so is q̂, and every figure of
+q̂ is measured with the true f.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ WIDTH, DEPTH = 128, 4
 DEFENSIVE = 0.25
 """α, the share of p among the draws that are offered."""
 
-LEAST = 0.005
-"""The flow's own draws are kept at least this often."""
+BEND, SLOPE = 2.0, 0.6
+"""Beyond so many nats below the level, log a falls by this share of what it otherwise would."""
 
 
 class Acceptance(nn.Module):
@@ -83,7 +83,7 @@ class Acceptance(nn.Module):
 
     def log_accept(self, z: Tensor, log_ratio: Tensor) -> Tensor:
         """log a(z), shape (n,), at most 0, given log q_flow(z) − log p(z), shape (n,)."""
-        return log_acceptance(self.log_weight(z, log_ratio), self.level.to(z), log_ratio)
+        return log_acceptance(self.log_weight(z, log_ratio), self.level.to(z))
 
     def open(self) -> None:
         """Accept everything again."""
@@ -108,14 +108,14 @@ def mixed(log_ratio: Tensor) -> Tensor:
     return torch.logaddexp(log_ratio + math.log1p(-DEFENSIVE), defensive)
 
 
-def log_acceptance(log_weight: Tensor, level: Tensor | float, log_ratio: Tensor) -> Tensor:
-    """log a = min(0, log_weight − level), but not below `LEAST` of what the flow itself offers.
+def log_acceptance(log_weight: Tensor, level: Tensor | float) -> Tensor:
+    """log a = min(0, log_weight − level), shape (n,), bent upwards where it is far below 0.
 
-    Where s is far too low, a draw that slips through would carry a huge weight. All arguments of
-    shape (n,) but `level`; `log_ratio` is log q_flow − log p.
+    Where s is far too low, a draw that slips through would carry a huge weight: the bend lets
+    more of them through, with less weight each.
     """
-    from_flow = log_ratio + math.log1p(-DEFENSIVE) - mixed(log_ratio)
-    return torch.maximum((log_weight - level).clamp(max=0.0), from_flow + math.log(LEAST))
+    log_a = (log_weight - level).clamp(max=0.0)
+    return torch.maximum(log_a, SLOPE * (log_a + BEND) - BEND)
 
 
 def share_and_error(log_a: Tensor) -> tuple[float, float]:
@@ -124,9 +124,7 @@ def share_and_error(log_a: Tensor) -> tuple[float, float]:
     return a.mean().item(), a.std().item() / math.sqrt(a.numel())
 
 
-def choose_level(
-    log_weight: Tensor, log_ratio: Tensor, least_share: float, good_enough: float
-) -> float:
+def choose_level(log_weight: Tensor, least_share: float, good_enough: float) -> float:
     """The level to accept by: as strict as needed, and never below `least_share` of the draws.
 
     Stricter means closer to p e^{βs}. Stops at the level where the distance left to it is
@@ -134,14 +132,13 @@ def choose_level(
 
     Args:
         log_weight: of draws of m, shape (n,).
-        log_ratio: log q_flow − log p on them, shape (n,).
         least_share: smallest E[a].
         good_enough: KL to p e^{βs} that needs no stricter level.
     """
     low, high = log_weight.min().item(), log_weight.max().item()
     for _ in range(50):
         level = 0.5 * (low + high)
-        log_a = log_acceptance(log_weight, level, log_ratio)
+        log_a = log_acceptance(log_weight, level)
         stricter = _distance(log_a, log_weight) > good_enough
         stricter = stricter and share_and_error(log_a)[0] > least_share
         low, high = (level, high) if stricter else (low, level)

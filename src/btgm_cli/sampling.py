@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from btgm_cli.acceptance import DEFENSIVE, LEAST, Acceptance, mixed
+from btgm_cli.acceptance import DEFENSIVE, Acceptance, mixed
 from btgm_cli.core import GenerativeModel
 from btgm_cli.flows import Flow
 
@@ -69,10 +69,10 @@ class TunedModel:
         count = int((torch.rand(n, generator=generator, device=device) < DEFENSIVE).sum())
         from_p = self.model.sample_prior(count, generator)
         with torch.no_grad():
-            # Inverting the flow is dear. Where the flow's density is left out, a is only larger,
-            # but for its floor: most draws of p are refused even so.
+            # Inverting the flow is dear. Where the flow's density is left out, a is only larger:
+            # most draws of p are refused even so.
             at_most = acceptance.log_accept(from_p, from_p.new_full((count,), -math.inf))
-            hopeful = log_u[:count] < at_most.clamp(min=math.log(LEAST))
+            hopeful = log_u[:count] < at_most
         z, log_q = flow_draws(self.model, self.flow, n - count, generator)
         log_ratio = log_q - self.model.prior_log_prob(z)
         from_p = from_p[hopeful]

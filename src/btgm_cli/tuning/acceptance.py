@@ -26,7 +26,7 @@ Pairs = tuple[Tensor, Tensor]
 
 BATCH, LEARNING_RATE = 1024, 8e-3
 
-STEPS = 2
+STEPS = 3
 """Steps for each step of the flow's training; the network is small."""
 
 GOOD_ENOUGH = 0.01
@@ -127,8 +127,7 @@ def calibrate(
         for _ in range(N_CALIBRATE // BLOCK)
     ]
     log_weight = torch.cat([block.log_weight for block in blocks])
-    log_ratio = torch.cat([block.log_ratio for block in blocks])
-    level = choose_level(log_weight, log_ratio, least_share, GOOD_ENOUGH)
+    level = choose_level(log_weight, least_share, GOOD_ENOUGH)
     offered = _Offered.draw(acceptance, model, flow, N_GUARD, generator)
     f = evaluate(model, criterion, offered.z).double()
     sifted = _loss(offered.log_a(level), acceptance.beta * f - mixed(offered.log_ratio))
@@ -136,7 +135,7 @@ def calibrate(
     if not sifted < plain:
         acceptance.open()
         return N_GUARD
-    share, error = share_and_error(log_acceptance(log_weight, level, log_ratio))
+    share, error = share_and_error(log_acceptance(log_weight, level))
     acceptance.level.fill_(level)
     acceptance.log_mean.fill_(math.log(share))
     acceptance.log_mean_se.fill_(error / share)
@@ -179,7 +178,7 @@ class _Offered:
 
     def log_a(self, level: float) -> Tensor:
         """Log of the acceptance at this level, shape (n,)."""
-        return log_acceptance(self.log_weight, level, self.log_ratio)
+        return log_acceptance(self.log_weight, level)
 
 
 def _some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:
