@@ -154,6 +154,22 @@ def test_a_missed_target_exits_3_after_everything_is_written(here, capsys):
     assert (here / "missed" / "pareto.png").is_file()
 
 
+def test_a_criterion_that_is_nan_somewhere_ends_with_a_verdict_and_all_files(here, capsys):
+    (here / "criterion").mkdir()
+    (here / "criterion" / "sometimes.yaml").write_text("_target_: odd.f\n_partial_: true\n")
+    (here / "odd.py").write_text(
+        "def f(x):\n    return x[:, 0].masked_fill(x[:, 0] > 3, float('nan'))\n"
+    )
+    code = main([*GAUSSIAN[:3], *SMALL, "criterion=sometimes", "hydra.run.dir=odd"])
+    assert code == 3
+    summary = json.loads((here / "odd" / "summary.json").read_text())
+    assert summary["status"] == "unreliable_reference"
+    assert "NaN" in summary["message"]
+    assert "check the criterion" in capsys.readouterr().out
+    assert (here / "odd" / "theory_vs_empirical.png").is_file()
+    sys.modules.pop("odd")
+
+
 def test_a_target_run_keeps_the_trace_of_its_search(here):
     code, run = run_in("searched", "target.C_D=0.5", "tuning.n_eval=4000")
     assert code == 0

@@ -31,7 +31,7 @@ WIDTH, DEPTH = 128, 4
 DEFENSIVE = 0.25
 """α, the share of p among the draws that are offered."""
 
-BEND, SLOPE = 2.0, 0.6
+BEND, SLOPE = 3.0, 0.75
 """Beyond so many nats below the level, log a falls by this share of what it otherwise would."""
 
 

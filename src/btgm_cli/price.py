@@ -73,8 +73,9 @@ def prices(
                 beta, "tuned + corrected", fixed, corrected, _crossing(fixed, corrected, rejection)
             ),
             Price(beta, "rejection", 0.0, rejection, 1.0),
-            _smc_price(climbed, beta, rejection),
         ]
+        if not climbed.unusable:
+            table.append(_smc_price(climbed, beta, rejection))
     return table
 
 

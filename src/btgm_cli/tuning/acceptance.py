@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,13 @@ N_PRIOR = 60_000
 """Draws of p that keep the network honest where the flow no longer goes."""
 
 PRIOR_SHARE = 0.25
-"""Their share of each batch."""
+"""Their share of each batch; half of it for the screened ones."""
+
+N_SCREENED, N_OFFERED = 20_000, 300_000
+"""So many of so many draws of p, where the network is in two minds, are evaluated for a fit."""
+
+TWO_MINDS = (5.0, 0.5)
+"""nats of β s below its 95 % quantile under p: neither surely refused nor surely kept."""
 
 N_CALIBRATE = 100_000
 """Draws behind the level and E[a]; leaves an error of log E[a] below 0.01."""
@@ -50,40 +57,67 @@ NEGLIGIBLE = 12.0
 
 def fit_acceptance(
     acceptance: Acceptance,
+    model: GenerativeModel,
+    f: Callable[[Tensor], Tensor],
     seen: Pairs,
     prior: Pairs,
     beta: float,
     steps: int,
     generator: torch.Generator,
-) -> None:
+) -> int:
     """Fit s(z), in place, to pairs (z, f): those that the training at β has left, and p's own.
 
-    Huber's loss on β(s − f): errors far beyond a nat are all alike, since such draws are refused,
-    or kept, either way.
+    A badly predicted draw that is rarely kept carries a heavy weight when it is. So draws of p
+    about which the network, as it stands, is in two minds are evaluated and join the fit.
+
+    Args:
+        acceptance: to fit; one that never was is fitted roughly first.
+        model: for draws of p.
+        f: the latent criterion f̂(z), without gradient.
+        seen: pairs of the training.
+        prior: pairs of p.
+        beta: the tilt.
+        steps: of Adam.
+        generator: of everything random.
+
+    Returns:
+        The criterion evaluations spent.
     """
-    if acceptance.beta.item() == 0.0:  # never fitted
+    if acceptance.beta.item() == 0.0:
         acceptance.center.copy_(seen[1].double().mean())
         acceptance.scale.copy_(seen[1].double().std().clamp(min=1e-12))
+        _descend(acceptance, (seen, prior, prior), beta, steps // 2, generator)
+    screened = _screened(acceptance, model, f, beta, generator)
+    _descend(acceptance, (seen, prior, screened), beta, steps, generator)
+    acceptance.beta.fill_(beta)
+    return len(screened[1])
+
+
+def _descend(
+    acceptance: Acceptance,
+    sources: tuple[Pairs, Pairs, Pairs],
+    beta: float,
+    steps: int,
+    generator: torch.Generator,
+) -> None:
+    """Adam on Huber's loss of β(s − f): errors far beyond a nat are all alike.
+
+    Such draws are refused, or kept, either way.
+    """
+    of_prior = round(PRIOR_SHARE * BATCH / 2)
+    sizes = (BATCH - 2 * of_prior, of_prior, of_prior)
     optimizer = torch.optim.Adam(acceptance.net.parameters(), lr=LEARNING_RATE, fused=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1
+        optimizer, LEARNING_RATE, total_steps=max(steps, 2), pct_start=0.1
     )
-    of_prior = round(PRIOR_SHARE * BATCH)
     for _ in range(steps):
-        z, f = (
-            torch.cat(both)
-            for both in zip(
-                _some(prior, of_prior, generator),
-                _some(seen, BATCH - of_prior, generator),
-                strict=True,
-            )
-        )
+        parts = [_some(pairs, n, generator) for pairs, n in zip(sources, sizes, strict=True)]
+        z, f = (torch.cat(both) for both in zip(*parts, strict=True))
         loss = nn.functional.huber_loss(beta * acceptance.predict(z), beta * f, delta=0.5)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         rate.step()
-    acceptance.beta.fill_(beta)
 
 
 def is_needed(
@@ -179,6 +213,24 @@ class _Offered:
     def log_a(self, level: float) -> Tensor:
         """Log of the acceptance at this level, shape (n,)."""
         return log_acceptance(self.log_weight, level)
+
+
+def _screened(
+    acceptance: Acceptance,
+    model: GenerativeModel,
+    f: Callable[[Tensor], Tensor],
+    beta: float,
+    generator: torch.Generator,
+) -> Pairs:
+    """Draws of p about which the network is in two minds, with their f; all kinds if none are."""
+    blocks = [model.sample_prior(BLOCK, generator) for _ in range(N_OFFERED // BLOCK)]
+    with torch.no_grad():
+        below = torch.cat([beta * acceptance.predict(z) for z in blocks])
+    below = below.quantile(0.95) - below
+    furthest, nearest = TWO_MINDS
+    chosen = ((below < furthest) & (below > nearest)).nonzero().squeeze(-1)[:N_SCREENED]
+    z = torch.cat(blocks)[chosen if len(chosen) else slice(N_SCREENED)]
+    return z, f(z)
 
 
 def _some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:

@@ -33,8 +33,8 @@ class Tuning:
         SettingError: a value out of range.
     """
 
-    first_steps: int = 1000
-    steps: int = 600
+    first_steps: int = 1100
+    steps: int = 650
     batch_size: int = 128
     learning_rate: float = 2e-3
     anneal: float = 0.3

@@ -133,9 +133,15 @@ class Visits:
             return N_GUARD
         # Drawn once; charged to the β that needs them first.
         evals = N_GUARD + N_PRIOR * ("_prior_pairs" not in vars(self))
-        steps = STEPS * training.step
-        fit_acceptance(
-            acceptance, training.seen.pairs(), self._prior_pairs, beta, steps, generator
+        evals += fit_acceptance(
+            acceptance,
+            self.model,
+            lambda z: evaluate(self.model, self.criterion, z),
+            training.seen.pairs(),
+            self._prior_pairs,
+            beta,
+            STEPS * training.step,
+            generator,
         )
         return evals + calibrate(
             acceptance,
