@@ -7,6 +7,7 @@ from btgm_cli.flows import Flow, InverseAutoregressive, SplineCoupled
 from btgm_cli.loading import load_criterion, load_model, load_run
 from btgm_cli.sampling import TunedModel
 from btgm_cli.tuning import TuneResult, Tuning, tune
+from btgm_cli.verdict import Thresholds
 
 __version__ = version("btgm")
 
@@ -20,6 +21,7 @@ __all__ = [
     "SplineCoupled",
     "Status",
     "Target",
+    "Thresholds",
     "TuneResult",
     "TunedModel",
     "Tuning",

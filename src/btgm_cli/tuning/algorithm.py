@@ -146,9 +146,11 @@ def _follow(visits: Visits, path: tuple[float, ...]) -> TuneResult:
         f"{len(points)} tilts tuned, kl_gap at most {max(p.kl_gap for p in points):.3g} nats, "
         f"ess_fraction at least {min(p.ess_fraction for p in points):.3g}"
     )
+    at = points[verdicts.index(verdict)].moments.beta
     if verdict.reason:
-        text += f"; at β = {points[verdicts.index(verdict)].moments.beta:.4g}: {verdict.reason}"
-    return _finish(visits, trace, verdict, text)
+        text += f"; at β = {at:.4g}: {verdict.reason}"
+    remedy = f"beta={at:.6g} correct=resample" if verdict.status is Status.OK_CORRECTED else ""
+    return _finish(visits, trace, verdict, text, remedy)
 
 
 def _search(visits: Visits, goal: Goal) -> TuneResult:
