@@ -128,6 +128,7 @@ class Estimated:
             lambda z: evaluate(self._model, self._criterion, z),
             generator,
             particles=math.ceil(self._n_particles / POPULATIONS),
+            start=Particles(self.prior.z, self.prior.f),
         )
 
     @property
@@ -138,7 +139,10 @@ class Estimated:
     @property
     def f_evals(self) -> int:
         """Criterion evaluations spent so far."""
-        return self.prior.f_evals + (self.smc.f_evals if self.has_climbed else 0)
+        if not self.has_climbed:
+            return self.prior.f_evals
+        begun_afresh = self.prior.f_evals < self.smc.ladder[0].f.numel()
+        return self.smc.f_evals + (self.prior.f_evals if begun_afresh else 0)
 
     def at(self, beta: float) -> Reference:
         """The better of the two at β."""

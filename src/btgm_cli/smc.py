@@ -100,6 +100,8 @@ class TemperedSMC:
         generator: of everything random.
         populations: R, independent repeats; their spread gives the errors.
         particles: N in each.
+        start: draws of p with their f, if there are any at hand: more than R N of them let the
+            populations see more of p before the first resampling.
         most_moves: pCN moves at one rung before going on although the particles remember.
 
     `unusable` is the share of the first particles whose f is NaN or infinite; where it is not
@@ -113,17 +115,24 @@ class TemperedSMC:
         generator: torch.Generator,
         populations: int = POPULATIONS,
         particles: int = 1000,
+        start: Particles | None = None,
         most_moves: int = 15,
     ) -> None:
         self._model, self._f, self._generator = model, f, generator
         self._most_moves = most_moves
         self._step = 0.9
+        self._particles = particles
         self.f_evals = 0
-        z = model.sample_prior(populations * particles, generator)
-        first = self._evaluate(z).view(populations, particles)
-        self.unusable = (~torch.isfinite(first)).double().mean().item()
-        shape = (populations, particles, model.latent_dim)
-        self.ladder = [Rung(0.0, z.view(shape), first, first.new_zeros(populations), self.f_evals)]
+        if start is None or len(start.f) < populations * particles:
+            z = model.sample_prior(populations * particles, generator)
+            start = Particles(z, self._evaluate(z))
+        else:
+            self.f_evals = len(start.f)
+        self.unusable = (~torch.isfinite(start.f)).double().mean().item()
+        each = len(start.f) // populations
+        z = start.z[: populations * each].view(populations, each, model.latent_dim)
+        first = start.f[: populations * each].view(populations, each).double()
+        self.ladder = [Rung(0.0, z, first, first.new_zeros(populations), self.f_evals)]
 
     def at(self, beta: float) -> Reference:
         """The tilt at β: moments, KL and log Z in nats, with errors from the populations."""
@@ -188,11 +197,12 @@ class TemperedSMC:
                 "steps; lower target.betas, target.C_D or target.rho"
             )
         rung = self.ladder[-1]
-        step = _safe_step(rung.f)
+        # A rung with more particles than the next can afford to lose as many.
+        step = _safe_step(rung.f, RUNG_ESS * self._particles / rung.f.shape[-1])
         log_w = step * rung.f
         log_z = rung.log_z + torch.logsumexp(log_w, -1) - math.log(log_w.shape[-1])
         rows = [
-            row[systematic(torch.softmax(w, 0), w.numel(), self._generator)]
+            row[systematic(torch.softmax(w, 0), self._particles, self._generator)]
             for row, w in zip(torch.cat([rung.z, rung.f[..., None]], -1), log_w, strict=True)
         ]
         both = torch.stack(rows)
@@ -236,8 +246,8 @@ class TemperedSMC:
         return self._f(z).double()
 
 
-def _safe_step(f: Tensor) -> float:
-    """The Δβ at which the least effective population keeps `RUNG_ESS` of its particles."""
+def _safe_step(f: Tensor, share: float) -> float:
+    """The Δβ at which the least effective population keeps this share of its particles."""
 
     def effective(step: float) -> float:
         log_w = step * f
@@ -246,11 +256,11 @@ def _safe_step(f: Tensor) -> float:
 
     spread = max(f.std().item(), 1e-300)
     low, high = 0.0, 1.0 / spread
-    while effective(high) > RUNG_ESS and high * spread < 1e6:
+    while effective(high) > share and high * spread < 1e6:
         low, high = high, 2 * high
     for _ in range(40):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if effective(middle) > RUNG_ESS else (low, middle)
+        low, high = (middle, high) if effective(middle) > share else (low, middle)
     return 0.5 * (low + high)
 
 
