@@ -99,7 +99,7 @@ def _against_reference(point: PathPoint, thresholds: Thresholds) -> Verdict:
     close = point.kl_gap - 2 * point.kl_gap_se <= thresholds.kl_gap
     if close and point.ess_fraction >= thresholds.ess_fraction and covered and not lost:
         return Verdict(Status.OK)
-    if lost or (not covered and _only_missing(point, thresholds)):
+    if not _short(point) and (lost or (not covered and _only_missing(point, thresholds))):
         what = lost or f"only {point.coverage:.0%} of the exact tilt is covered"
         return Verdict(Status.MODE_DROPPED, what, ("batch_size", "first_steps", "steps"))
     why = f"kl_gap {point.kl_gap:.3g} nats, ess_fraction {point.ess_fraction:.2g}"
@@ -138,6 +138,13 @@ def _contradicted(point: PathPoint) -> bool:
     tame = point.pareto_k <= largest_reliable_k(point.moments.n)
     higher = point.log_z - point.reference.log_z > 4 * error + ROUNDING
     return point.kl_gap < -4 * point.kl_gap_se - ROUNDING or (tame and higher)
+
+
+def _short(point: PathPoint) -> bool:
+    """Is E f half a deviation short of the tilt's? Then q̂ is still on its way there."""
+    missing = point.reference.mean - point.moments.mean
+    error = math.hypot(point.moments.mean_se, point.reference.mean_se)
+    return missing > 4 * error + 0.5 * math.sqrt(max(point.reference.var, 0.0))
 
 
 def _only_missing(point: PathPoint, thresholds: Thresholds) -> bool:
