@@ -39,7 +39,12 @@ def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "experiments/own_generator/README.md"]
+    "page",
+    ["README.md", "CONTRIBUTING.md"]
+    + [
+        f"experiments/{name}/README.md"
+        for name in ("own_generator", "default_run", "tightness", "bench")
+    ],
 )
 def test_links_lead_somewhere(page):
     path = ROOT / page
