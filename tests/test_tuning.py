@@ -158,16 +158,20 @@ def clone(state):
     return [clone(value) for value in state] if isinstance(state, list) else state
 
 
+def killed_and_resumed(target, settings, events):
+    journal = MemoryJournal(events)
+    with pytest.raises(KilledError):
+        quick(Linear(), target, settings, journal=journal)
+    journal.events = 10**9
+    return quick(Linear(), target, settings, journal=journal)
+
+
 @pytest.mark.parametrize("target", [Target(betas=[0.0, 0.4, 0.8]), Target(C_D=0.5)])
 @pytest.mark.parametrize("events", [1, 2, 4, 5])
 def test_a_killed_run_goes_on_to_the_same_numbers(target, events):
     settings = replace(QUICK, first_steps=90, steps=40, checkpoint_every=25, n_eval=1000)
     whole = quick(Linear(), target, settings)
-    journal = MemoryJournal(events)
-    with pytest.raises(KilledError):
-        quick(Linear(), target, settings, journal=journal)
-    journal.events = 10**9
-    resumed = quick(Linear(), target, settings, journal=journal)
+    resumed = killed_and_resumed(target, settings, events)
     assert [p.moments for p in resumed.points] == [p.moments for p in whole.points]
     for name, value in whole.points[-1].flow_state.items():
         assert torch.equal(value, resumed.points[-1].flow_state[name])
@@ -181,11 +185,7 @@ def test_a_killed_run_with_learned_acceptance_goes_on_to_the_same_numbers(events
     target = Target(betas=[0.0, 1.0, 2.0])
     whole = quick(Linear(), target, settings)
     assert whole.points[1].acceptance < 1
-    journal = MemoryJournal(events)
-    with pytest.raises(KilledError):
-        quick(Linear(), target, settings, journal=journal)
-    journal.events = 10**9
-    resumed = quick(Linear(), target, settings, journal=journal)
+    resumed = killed_and_resumed(target, settings, events)
     assert [p.moments for p in resumed.points] == [p.moments for p in whole.points]
     for name, value in whole.points[-1].acceptance_state.items():
         assert torch.equal(value, resumed.points[-1].acceptance_state[name])

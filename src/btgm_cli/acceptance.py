@@ -9,6 +9,8 @@ has paid for, refuses draws where p e^{βs} is smaller than the density m they c
     m(z) = (1 − α) q_flow(z) + α p(z)
     q̂(z) = m(z) a(z) / E[a],   log a(z) = min(0, β s(z) + log p(z) − log m(z) − level)
 
+but bent where it is far below 0 (`log_acceptance`).
+
 This is rejection control (Liu, Chen & Wong 1998) with a learned target, or learned accept/reject
 sampling (Bauer & Mnih 2019). q̂ keeps an exact sampler and a density, whose constant E[a] is known
 to a small Monte-Carlo error. It is no correction: where s is wrong, so is q̂, and every figure of

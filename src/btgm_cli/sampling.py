@@ -52,13 +52,10 @@ class TunedModel:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q̂(z) in nats, shape (n,), for any z (n, D); −inf where inverting fails."""
-        log_p = self.model.prior_log_prob(z)
         log_ratio = flow_log_ratio(self.model, self.flow, z)
         if self.acceptance is None or self.acceptance.is_open:
-            return log_p + log_ratio
-        with torch.no_grad():
-            log_a = self.acceptance.log_accept(z, log_ratio)
-        return log_p + mixed(log_ratio) + log_a - self.acceptance.log_mean.to(z)
+            return self.model.prior_log_prob(z) + log_ratio
+        return self._sifted(self.acceptance, z, log_ratio)[1]
 
     def _kept(
         self, acceptance: Acceptance, n: int, generator: torch.Generator
@@ -78,13 +75,19 @@ class TunedModel:
         from_p = from_p[hopeful]
         log_ratio = torch.cat([flow_log_ratio(self.model, self.flow, from_p), log_ratio])
         z, log_u = torch.cat([from_p, z]), torch.cat([log_u[:count][hopeful], log_u[count:]])
-        with torch.no_grad():
-            log_a = acceptance.log_accept(z, log_ratio)
-        log_q = self.model.prior_log_prob(z) + mixed(log_ratio) + log_a
-        log_q = log_q - acceptance.log_mean.to(z)
+        log_a, log_q = self._sifted(acceptance, z, log_ratio)
         order = torch.randperm(len(z), generator=generator, device=device)
         keep = order[(log_u < log_a)[order]]
         return z[keep], log_q[keep]
+
+    def _sifted(
+        self, acceptance: Acceptance, z: Tensor, log_ratio: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """log a and log q̂ at z (n, D), each of shape (n,), given log q_flow − log p there."""
+        with torch.no_grad():
+            log_a = acceptance.log_accept(z, log_ratio)
+        log_q = self.model.prior_log_prob(z) + mixed(log_ratio) + log_a
+        return log_a, log_q - acceptance.log_mean.to(z)
 
 
 def flow_draws(

@@ -95,7 +95,7 @@ def judge(point: PathPoint, thresholds: Thresholds) -> Verdict:
 def _against_reference(point: PathPoint, thresholds: Thresholds) -> Verdict:
     lost = _lost_class(point, thresholds)
     covered = point.coverage + 2 * point.coverage_se >= thresholds.coverage
-    tame = point.pareto_k <= largest_reliable_k(point.moments.n)
+    tame = _tame(point)
     close = point.kl_gap - 2 * point.kl_gap_se <= thresholds.kl_gap
     if close and point.ess_fraction >= thresholds.ess_fraction and covered and not lost:
         return Verdict(Status.OK)
@@ -134,10 +134,18 @@ def _contradicted(point: PathPoint) -> bool:
 
     −L(β) bounds log Z from below for any q̂; and so, up to a tame error, do the mean weights.
     """
-    error = math.hypot(point.log_z_se, point.reference.log_z_se)
-    tame = point.pareto_k <= largest_reliable_k(point.moments.n)
-    higher = point.log_z - point.reference.log_z > 4 * error + ROUNDING
-    return point.kl_gap < -4 * point.kl_gap_se - ROUNDING or (tame and higher)
+    higher = point.log_z - point.reference.log_z > _log_z_tolerance(point)
+    return point.kl_gap < -4 * point.kl_gap_se - ROUNDING or (_tame(point) and higher)
+
+
+def _tame(point: PathPoint) -> bool:
+    """Can figures that rest on q̂'s own weights be relied on?"""
+    return point.pareto_k <= largest_reliable_k(point.moments.n)
+
+
+def _log_z_tolerance(point: PathPoint) -> float:
+    """Four errors of the difference between q̂'s log Z and the reference's, nats."""
+    return 4 * math.hypot(point.log_z_se, point.reference.log_z_se) + ROUNDING
 
 
 def _short(point: PathPoint) -> bool:
@@ -170,6 +178,5 @@ def _lost_class(point: PathPoint, thresholds: Thresholds) -> str:
 
 def _weights_agree(point: PathPoint) -> bool:
     """Do q̂'s own weights carry enough draws, and the reference's log Z within four errors?"""
-    error = math.hypot(point.log_z_se, point.reference.log_z_se)
     enough = point.ess_fraction * point.moments.n >= MIN_ESS
-    return enough and abs(point.log_z - point.reference.log_z) <= 4 * error + ROUNDING
+    return enough and abs(point.log_z - point.reference.log_z) <= _log_z_tolerance(point)
