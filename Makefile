@@ -8,12 +8,14 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DIST ?= dist
 ARGS ?=
+QUICK ?=
+FIGURES := fig1 fig3 fig4 fig5 fig6 fig7
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint format type bench build clean
+.PHONY: help run test test-all lint format type bench figures $(FIGURES) build clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS='...' is handed on, for example: make run ARGS='target.rho=0.01'"
 
 run: $(STAMP) ## Favour fours: tune the MNIST GAN that ships with the package
@@ -38,6 +40,17 @@ type: $(STAMP) ## Check types with mypy
 
 bench: $(STAMP) ## Steps, rivals and standard targets (an hour or more; ARGS='parts=steps')
 	$(BIN)/python -m btgm_cli.bench $(ARGS)
+
+fig1: ## Fig. 1: how steep log h and h are, class by class (2 minutes; QUICK=1: seconds)
+fig3: ## Fig. 3: tuning by h(4 | x), the paper's way and the default
+fig4: ## Fig. 4: the same by log h(4 | x)
+fig5: ## Fig. 5: towards fours, front and samples
+fig6: ## Fig. 6: towards white pixels
+fig7: ## Fig. 7: towards black pixels
+figures: $(FIGURES) ## All of these, into outputs/figures/ (an hour or more; QUICK=1: minutes)
+
+$(FIGURES): $(STAMP)
+	$(BIN)/btgm figure $@ $(if $(filter 1,$(QUICK)),quick=true)
 
 build: $(STAMP) ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(DIST)

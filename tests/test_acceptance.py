@@ -16,6 +16,7 @@ from btgm_cli.acceptance import (
     share_and_error,
 )
 from btgm_cli.criteria import Linear
+from btgm_cli.latent import LatentCriterion
 from btgm_cli.models.gaussian import Gaussian
 from btgm_cli.references import ClosedForm
 from btgm_cli.sampling import TunedModel
@@ -26,6 +27,7 @@ from tests.oracle import Affine, unit_direction
 
 DIM, BETA = 3, 1.5
 MODEL, CRITERION = Gaussian(DIM), Linear()
+LATENT = LatentCriterion(MODEL, CRITERION)
 
 
 def fitted(flow, seed=0, steps=400, least_share=0.2):
@@ -35,8 +37,8 @@ def fitted(flow, seed=0, steps=400, least_share=0.2):
     z = 2 * torch.randn(20_000, DIM, generator=generator)
     prior = torch.randn(5000, DIM, generator=generator)
     pairs = (z, CRITERION(z)), (prior, CRITERION(prior))
-    fit_acceptance(acceptance, MODEL, CRITERION, *pairs, BETA, steps, generator)
-    evals = calibrate(acceptance, MODEL, CRITERION, flow, least_share, generator)
+    fit_acceptance(acceptance, LATENT, *pairs, BETA, steps, generator)
+    evals = calibrate(acceptance, LATENT, flow, least_share, generator)
     assert evals > 0
     return acceptance
 
@@ -45,7 +47,7 @@ def figures(flow, acceptance):
     tuned = TunedModel(MODEL, flow, acceptance)
     reference = ClosedForm(MODEL, CRITERION)
     return examine(
-        tuned, CRITERION, BETA, reference, 10_000, lambda purpose: derived_generator(9, purpose)
+        tuned, LATENT, BETA, reference, 10_000, lambda purpose: derived_generator(9, purpose)
     )
 
 
@@ -94,8 +96,9 @@ def test_it_stays_open_where_the_network_is_wrong():
     acceptance, generator = Acceptance(DIM), derived_generator(2)
     z = torch.randn(5000, DIM, generator=generator)
     wrong = (z, -CRITERION(z))
-    fit_acceptance(acceptance, MODEL, lambda z: -CRITERION(z), wrong, wrong, BETA, 100, generator)
-    calibrate(acceptance, MODEL, CRITERION, flow, 0.2, generator)
+    against = LatentCriterion(MODEL, lambda x: -CRITERION(x))
+    fit_acceptance(acceptance, against, wrong, wrong, BETA, 100, generator)
+    calibrate(acceptance, LATENT, flow, 0.2, generator)
     assert acceptance.is_open
     assert figures(flow, acceptance).kl_gap == pytest.approx(0, abs=1e-4)
 

@@ -8,8 +8,8 @@ import torch
 from btgm_cli import Target, Tuning, load_criterion, load_model, tune
 from btgm_cli.correction import Correct, Corrector
 from btgm_cli.criteria import Linear
+from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.references import evaluate
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import TemperedSMC
@@ -21,7 +21,8 @@ DIM, BETA, N = 3, 1.2, 20_000
 def corrector(seed=0, shift=0.7, scale=1.3):
     """A flow too wide and short of the tilt, on the oracle whose tilt is N(βa, I)."""
     flow = Affine(shift * BETA * unit_direction(DIM), scale)
-    return Corrector(TunedModel(Gaussian(DIM), flow), Linear(), BETA, derived_generator(seed))
+    latent = LatentCriterion(Gaussian(DIM), Linear())
+    return Corrector(TunedModel(latent.model, flow), latent, BETA, derived_generator(seed))
 
 
 def drawn(correct, n=N, seed=0):
@@ -92,9 +93,8 @@ def test_on_the_gan_resampled_draws_agree_with_smc():
     model, criterion, beta = load_model("gan_mnist"), load_criterion("log_class4"), 0.4
     settings = Tuning(first_steps=150, acceptance=1.0, n_eval=2000, n_reference=2000)
     tuned = tune(model, criterion, target=Target(betas=[beta]), settings=settings).tuned
-    smc = TemperedSMC(
-        model, lambda z: evaluate(model, criterion, z), derived_generator(1), particles=300
-    )
+    latent = LatentCriterion(model, criterion)
+    smc = TemperedSMC(model, lambda z: evaluate(latent, z), derived_generator(1), particles=300)
     exact, n = smc.at(beta), 8000
     particles = smc.particles(beta, n, derived_generator(2))
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_on_the_gan_resampled_draws_agree_with_smc():
     shares = torch.bincount(classes, minlength=10).double() / n
 
     def differences(way):
-        made, parts = Corrector(tuned, criterion, beta, derived_generator(3)), []
+        made, parts = Corrector(tuned, latent, beta, derived_generator(3)), []
         for block in made.draws(way):
             parts.append(block)
             if sum(map(len, parts)) >= n:

@@ -33,8 +33,8 @@ X = images((0.5, 0.25, 0.25), (0.1, 0.7, 0.2))
     [
         (lambda: LogClass(1), [-1.3862944, -0.3566749]),
         (lambda: ClassProbability(1), [0.25, 0.7]),
-        (lambda: Entropy(), [1.0397208, 0.8018186]),
-        (lambda: SecondClass(), [0.25, 0.2]),
+        (Entropy, [1.0397208, 0.8018186]),
+        (SecondClass, [0.25, 0.2]),
         (lambda: LogOdds(1, 2), [0.0, 1.2527630]),
     ],
 )

@@ -8,8 +8,9 @@ import torch
 
 from btgm_cli import load_criterion, load_model
 from btgm_cli.criteria import Linear, Quadratic
+from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.references import Estimated, evaluate
+from btgm_cli.references import Estimated
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import LARGEST_LOG_Z_SE, TemperedSMC
 
@@ -18,9 +19,10 @@ DIM = 5
 
 def climb(criterion, seed=0, model=None, **sizes):
     model = model or Gaussian(DIM)
+    latent = LatentCriterion(model, criterion)
     return TemperedSMC(
         model,
-        lambda z: evaluate(model, criterion, z),
+        lambda z: evaluate(latent, z),
         derived_generator(seed),
         **{"particles": 400, **sizes},
     )
@@ -106,8 +108,8 @@ def test_a_point_that_f_cannot_judge_is_never_moved_to():
 
 
 def test_importance_sampling_is_left_where_it_fails_and_only_there():
-    model = Gaussian(DIM)
-    source = Estimated(model, lambda x: x[:, 0], n=5000, n_particles=1600, seed=0)
+    latent = LatentCriterion(Gaussian(DIM), lambda x: x[:, 0])
+    source = Estimated(latent, n=5000, n_particles=1600, seed=0)
     assert source.at(1.0).method == "psis"
     assert source.f_evals == 5000
     far = source.at(4.0)
@@ -119,8 +121,8 @@ def test_importance_sampling_is_left_where_it_fails_and_only_there():
 
 
 def test_it_agrees_with_importance_sampling_on_the_gan():
-    model, criterion = load_model("gan_mnist"), load_criterion("log_class4")
-    source = Estimated(model, criterion, n=8000, n_particles=1600, seed=1)
+    latent = LatentCriterion(load_model("gan_mnist"), load_criterion("log_class4"))
+    source = Estimated(latent, n=8000, n_particles=1600, seed=1)
     cheap, smc = source.prior.at(0.5), source.smc.at(0.5)
     assert cheap.reliable
     for name in ("log_z", "mean", "kl"):

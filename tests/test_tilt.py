@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btgm_cli.criteria import Linear, Quadratic
+from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.references import ClosedForm, Estimated, evaluate, reference_for
+from btgm_cli.references import ClosedForm, Estimated, reference_for
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tilt import (
@@ -57,7 +58,7 @@ def test_derivatives_of_log_z_are_the_moments(criterion, beta):
 def test_importance_sampling_agrees_with_closed_form_within_its_error(criterion):
     model = Gaussian(DIM)
     z = model.sample_prior(40_000, derived_generator(1))
-    f = evaluate(model, criterion, z)
+    f = evaluate(LatentCriterion(model, criterion), z)
     for beta in (0.0, 0.3, 0.8):
         estimate, exact = importance_reference(beta, f), criterion.gaussian_tilt(beta, DIM)
         assert estimate.reliable
@@ -105,7 +106,12 @@ def test_kl_gap_is_zero_for_the_exact_flow_and_positive_for_wrong_ones(exact):
     flow = Affine(shift) if exact else Affine(0 * shift, scale)
     tuned = TunedModel(model, flow)
     evaluation = evaluate_tilt(
-        tuned, criterion, beta, 20_000, derived_generator(5), lambda _: True
+        tuned,
+        LatentCriterion(tuned.model, criterion),
+        beta,
+        20_000,
+        derived_generator(5),
+        lambda _: True,
     )
     ess_fraction = evaluation.ess_fraction
     gap, gap_se = kl_gap(evaluation.moments, criterion.gaussian_tilt(beta, DIM))
@@ -153,7 +159,7 @@ def test_moments_of_draws_match_numpy_formulas():
 
 def test_reference_is_closed_form_only_where_that_is_exact():
     model = Gaussian(DIM)
-    assert isinstance(reference_for(model, Linear(), 100, 800, 7), ClosedForm)
-    other = reference_for(model, lambda x: x[:, 0], 100, 800, 7)
+    assert isinstance(reference_for(LatentCriterion(model, Linear()), 100, 800, 7), ClosedForm)
+    other = reference_for(LatentCriterion(model, lambda x: x[:, 0]), 100, 800, 7)
     assert isinstance(other, Estimated)
     assert other.f_evals == 100

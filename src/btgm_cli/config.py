@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from btgm_cli.core import BtgmError, Criterion, GenerativeModel, SettingError, Target
 from btgm_cli.flows import Flow
+from btgm_cli.latent import LatentCriterion
 from btgm_cli.tuning import Tuning
 from btgm_cli.verdict import Thresholds
 
@@ -34,13 +35,22 @@ GROUPS = ("model", "criterion", "flow", "target", "tuning", "verdict", "experime
 class Objects:
     """What one run needs, built from its configuration."""
 
-    model: GenerativeModel
-    criterion: Criterion
+    f: LatentCriterion
     flow: Flow
     target: Target
     tuning: Tuning
     thresholds: Thresholds
     device: torch.device
+
+    @property
+    def model(self) -> GenerativeModel:
+        """The frozen generator."""
+        return self.f.model
+
+    @property
+    def criterion(self) -> Criterion:
+        """f."""
+        return self.f.criterion
 
 
 def conf_dir() -> Path:
@@ -101,7 +111,7 @@ def build(cfg: DictConfig) -> Objects:
     if hasattr(model, "to"):
         model = model.to(device)
     criterion = build_object(cfg.criterion, "criterion")
-    target = Target(**_plain(cfg.target, "target", Target))
+    target = Target(**_typed(cfg.target, "target", Target))
     tuning = Tuning(**_typed(cfg.tuning, "tuning", Tuning))
     thresholds = Thresholds(**_typed(cfg.verdict, "verdict", Thresholds))
     make_flow = build_object(cfg.flow, "flow")
@@ -109,7 +119,8 @@ def build(cfg: DictConfig) -> Objects:
         flow = make_flow(latent_dim=model.latent_dim, seed=cfg.seed).to(device)
     except TypeError as error:
         raise _unexpected("flow", error, cfg.flow) from error
-    return Objects(model, criterion, flow, target, tuning, thresholds, device)
+    f = LatentCriterion(model, criterion, tuning.f_samples, cfg.seed, device)
+    return Objects(f, flow, target, tuning, thresholds, device)
 
 
 def build_object(node: DictConfig, setting: str) -> Any:
@@ -146,30 +157,27 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-def _plain(node: DictConfig, setting: str, kind: type) -> dict[str, Any]:
-    """A node as keyword arguments of a dataclass, refusing keys that it does not have."""
+def _typed(node: DictConfig, setting: str, kind: type) -> dict[str, Any]:
+    """A node as keyword arguments of a dataclass, each of the type that the dataclass declares."""
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
-    known = [field.name for field in fields(kind)]
-    named = {str(key): value for key, value in values.items()}
-    for key, value in named.items():
-        if key not in known:
-            raise SettingError(f"{setting}.{key}", value, _unknown(key, known))
-        if isinstance(value, str | bool):
-            raise SettingError(f"{setting}.{key}", value, "must be a number")
-    return named
-
-
-def _typed(node: DictConfig, setting: str, kind: type) -> dict[str, Any]:
-    """As `_plain`, with whole numbers where the dataclass wants them."""
-    values = _plain(node, setting, kind)
-    types = {field.name: str(field.type) for field in fields(kind)}
+    types = {field.name: str(field.type).split(" | ") for field in fields(kind)}
     for key, value in values.items():
-        if types[key] == "int" and not isinstance(value, int):
+        if key not in types:
+            raise SettingError(f"{setting}.{key!s}", value, _unknown(str(key), list(types)))
+        if value is None and "None" in types[key]:
+            continue
+        if types[key][0] == "int" and not _is_number(value, int):
             raise SettingError(f"{setting}.{key}", value, "must be a whole number")
-        if types[key] == "float" and not isinstance(value, int | float):
+        if types[key][0] == "float" and not _is_number(value, int | float):
             raise SettingError(f"{setting}.{key}", value, "must be a number")
-    return values
+        if types[key][0].startswith("Sequence") and not isinstance(value, list):
+            raise SettingError(f"{setting}.{key}", value, "must be a list of numbers")
+    return {str(key): value for key, value in values.items()}
+
+
+def _is_number(value: object, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from btgm_cli.core import Criterion
+from btgm_cli.latent import LatentCriterion
 from btgm_cli.sampling import TunedModel
 from btgm_cli.tilt import (
     effective_sample_size,
@@ -97,7 +97,7 @@ class Corrector:
 
     Args:
         tuned: q̂.
-        criterion: f.
+        f: the latent criterion f̂.
         beta: the tilt.
         generator: of everything random.
         block: draws decoded at once.
@@ -106,12 +106,12 @@ class Corrector:
     def __init__(
         self,
         tuned: TunedModel,
-        criterion: Criterion,
+        f: LatentCriterion,
         beta: float,
         generator: torch.Generator,
         block: int = 1000,
     ) -> None:
-        self.tuned, self.criterion, self.beta = tuned, criterion, beta
+        self.tuned, self.latent, self.beta = tuned, f, beta
         self.generator, self.block = generator, block
         self.f_evals = 0
         self.pilot = self._fly()
@@ -129,9 +129,7 @@ class Corrector:
     def _propose(self, n: int) -> Draws:
         """n weighted draws of q̂."""
         z, log_q = self.tuned.latent(n, self.generator)
-        with torch.no_grad():
-            x = self.tuned.model.decode(z)
-            f = self.criterion(x)
+        f, x = self.latent.with_draws(z, self.generator)
         self.f_evals += n
         log_p = self.tuned.model.prior_log_prob(z)
         log_w = self.beta * f.double() + log_p.double() - log_q.double()

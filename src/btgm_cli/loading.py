@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from btgm_cli.config import build_object, compose_config
 from btgm_cli.core import Criterion, GenerativeModel, SettingError
 from btgm_cli.flows import load_flow
 from btgm_cli.journal import read_acceptance
+from btgm_cli.latent import LatentCriterion
 from btgm_cli.runs import Run, flow_file, read_run
 from btgm_cli.sampling import TunedModel
 
@@ -68,10 +70,17 @@ class LoadedRun:
                 raise SettingError("beta", beta, f"this run has {listed}")
         return index
 
-    def criterion(self) -> Criterion:
-        """The criterion of the run."""
+    @cached_property
+    def model(self) -> GenerativeModel:
+        """The frozen generator of the run."""
+        model: GenerativeModel = build_object(self.cfg.model, "model")
+        return model
+
+    @cached_property
+    def f(self) -> LatentCriterion:
+        """What the run favoured, as a function of z."""
         criterion: Criterion = build_object(self.cfg.criterion, "criterion")
-        return criterion
+        return LatentCriterion(self.model, criterion, self.cfg.tuning.f_samples, self.cfg.seed)
 
     def tuned(self, beta: float | None = None) -> TunedModel:
         """The tuned model at one β of `pareto`, by default the last.
@@ -80,10 +89,9 @@ class LoadedRun:
             SettingError: the run has no such β.
         """
         index = self.index(beta)
-        model: GenerativeModel = build_object(self.cfg.model, "model")
         acceptance = read_acceptance(self.run.path, index)
         return TunedModel(
-            model,
+            self.model,
             load_flow(flow_file(self.run.path, index)),
             Acceptance.of(acceptance) if acceptance else None,
         )

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from btgm_cli.core import Criterion, GenerativeModel, PathPoint, Status
-from btgm_cli.references import Estimated, ReferenceSource, evaluate
+from btgm_cli.core import PathPoint, Status
+from btgm_cli.latent import LatentCriterion, evaluate
+from btgm_cli.references import Estimated, ReferenceSource
 from btgm_cli.smc import TemperedSMC
 
 GRADIENT = 3
@@ -46,15 +47,14 @@ class Price:
 
 
 def prices(
-    model: GenerativeModel,
-    criterion: Criterion,
+    f: LatentCriterion,
     points: Sequence[PathPoint],
     batch_size: int,
     reference: ReferenceSource,
     generator: torch.Generator,
 ) -> list[Price]:
     """The price of draws at each tuned β, by the tuned model, corrected, rejection and SMC."""
-    climbed = _ladder(model, criterion, reference, generator)
+    climbed = _ladder(f, reference, generator)
     table: list[Price] = []
     fixed = 0.0
     for point in points:
@@ -80,17 +80,14 @@ def prices(
 
 
 def _ladder(
-    model: GenerativeModel,
-    criterion: Criterion,
+    f: LatentCriterion,
     reference: ReferenceSource,
     generator: torch.Generator,
 ) -> TemperedSMC:
     """The reference's own SMC if it has run, else a small one."""
     if isinstance(reference, Estimated) and reference.has_climbed:
         return reference.smc
-    return TemperedSMC(
-        model, lambda z: evaluate(model, criterion, z), generator, particles=SMC_PARTICLES
-    )
+    return TemperedSMC(f.model, lambda z: evaluate(f, z), generator, particles=SMC_PARTICLES)
 
 
 def _smc_price(smc: TemperedSMC, beta: float, rejection: float) -> Price:

@@ -13,15 +13,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from btgm_cli.core import Criterion, GenerativeModel, Particles, Reference
+from btgm_cli.core import Particles, Reference
 from btgm_cli.criteria import Linear, Quadratic
+from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.models.gaussian import Gaussian
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import POPULATIONS, TemperedSMC
 from btgm_cli.tilt import importance_reference, systematic
-
-CHUNK = 1000
-"""Draws decoded at once outside training; bounds memory."""
 
 
 class ReferenceSource(Protocol):
@@ -97,8 +95,7 @@ class Estimated:
     """Importance sampling from p where it holds, tempered SMC beyond.
 
     Args:
-        model: the frozen generator.
-        criterion: f.
+        f: the latent criterion f̂, with its model.
         n: draws of p.
         n_particles: of the tempered SMC, in eight populations.
         seed: of everything random.
@@ -107,25 +104,24 @@ class Estimated:
 
     def __init__(
         self,
-        model: GenerativeModel,
-        criterion: Criterion,
+        f: LatentCriterion,
         n: int,
         n_particles: int,
         seed: int,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._model, self._criterion, self._seed, self._device = model, criterion, seed, device
+        self._f, self._seed, self._device = f, seed, device
         self._n_particles = n_particles
-        z = model.sample_prior(n, derived_generator(seed, "reference", device=device))
-        self.prior = PriorDraws(z, evaluate(model, criterion, z))
+        z = f.model.sample_prior(n, derived_generator(seed, "reference", device=device))
+        self.prior = PriorDraws(z, evaluate(f, z))
 
     @cached_property
     def smc(self) -> TemperedSMC:
         """The SMC ladder, begun when it is first asked for."""
         generator = derived_generator(self._seed, "smc", device=self._device)
         return TemperedSMC(
-            self._model,
-            lambda z: evaluate(self._model, self._criterion, z),
+            self._f.model,
+            lambda z: evaluate(self._f, z),
             generator,
             particles=math.ceil(self._n_particles / POPULATIONS),
             start=Particles(self.prior.z, self.prior.f),
@@ -157,21 +153,19 @@ class Estimated:
         return source.particles(beta, n, generator)
 
 
-def evaluate(model: GenerativeModel, criterion: Criterion, z: Tensor) -> Tensor:
-    """f̂(z) = f(decode(z)) without gradient, shape (n,), in bounded memory."""
-    with torch.no_grad():
-        return torch.cat([criterion(model.decode(part)) for part in z.split(CHUNK)])
-
-
 def reference_for(
-    model: GenerativeModel,
-    criterion: Criterion,
+    f: LatentCriterion,
     n: int,
     n_particles: int,
     seed: int,
     device: torch.device | str = "cpu",
 ) -> ReferenceSource:
     """The best reference for this pair: closed form if known, else `Estimated`."""
-    if isinstance(model, Gaussian) and isinstance(criterion, Linear | Quadratic):
+    model, criterion = f.model, f.criterion
+    if (
+        isinstance(model, Gaussian)
+        and isinstance(criterion, Linear | Quadratic)
+        and not f.is_stochastic
+    ):
         return ClosedForm(model, criterion)
-    return Estimated(model, criterion, n, n_particles, seed, device)
+    return Estimated(f, n, n_particles, seed, device)

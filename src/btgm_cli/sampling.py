@@ -10,6 +10,7 @@ from torch import Tensor
 from btgm_cli.acceptance import DEFENSIVE, Acceptance, mixed
 from btgm_cli.core import GenerativeModel
 from btgm_cli.flows import Flow
+from btgm_cli.latent import draw_x
 
 BLOCK = 10_000
 """Latent draws proposed at once; bounds memory."""
@@ -45,10 +46,9 @@ class TunedModel:
         return torch.cat([z for z, _ in kept]), torch.cat([log_q for _, log_q in kept])
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw x = decode(z), z ~ q̂, of shape (n, *X)."""
+        """Draw x ~ p(x|z), z ~ q̂, of shape (n, *X)."""
         z, _ = self.latent(n, generator)
-        with torch.no_grad():
-            return self.model.decode(z)
+        return draw_x(self.model, z, generator)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q̂(z) in nats, shape (n,), for any z (n, D); −inf where inverting fails."""

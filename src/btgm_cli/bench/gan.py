@@ -14,6 +14,7 @@ from btgm_cli.bench.rivals import WAYS, Contest, Sizes
 from btgm_cli.bench.settings import Settings
 from btgm_cli.bench.table import Table
 from btgm_cli.core import BtgmError, Reference
+from btgm_cli.latent import LatentCriterion
 from btgm_cli.loading import load_criterion, load_model
 from btgm_cli.references import Estimated, ReferenceSource
 from btgm_cli.tuning import Tuning
@@ -97,11 +98,11 @@ def run(settings: Settings) -> None:
         seeds = [seed for seed in range(settings.seeds) if _missing(table, name, kls, seed)]
         if not seeds:
             continue
-        criterion = load_criterion(name)
-        truth = Estimated(model, criterion, *plan.truth, TRUTH_SEED)
+        f = LatentCriterion(model, load_criterion(name))
+        truth = Estimated(f, *plan.truth, TRUTH_SEED)
         tilts = dict(zip(kls, tilts_at(truth, kls), strict=True))
         for seed in seeds:
-            contest = Contest(model, criterion, list(tilts.values()), truth, seed, plan.sizes)
+            contest = Contest(f, list(tilts.values()), truth, seed, plan.sizes)
             _compete(contest, name, tilts, table)
     table.show()
 

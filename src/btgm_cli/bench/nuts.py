@@ -9,8 +9,7 @@ from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size
 from torch import Tensor
 
-from btgm_cli.core import Criterion, GenerativeModel
-from btgm_cli.references import evaluate
+from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.seeds import derived_generator, derived_seed
 
 DEEPEST = 6
@@ -32,17 +31,17 @@ class Chain:
     gradients: int
 
 
-def nuts(
-    model: GenerativeModel, criterion: Criterion, beta: float, warm_up: int, n: int, seed: int
-) -> Chain:
+def nuts(latent: LatentCriterion, beta: float, warm_up: int, n: int, seed: int) -> Chain:
     """A chain of n draws of the tilt at β, started from a draw of p."""
+    model = latent.model
     gradients = 0
 
     def potential(at: dict[str, Tensor]) -> Tensor:
         nonlocal gradients
         gradients += 1
         z = at["z"]
-        return -(model.prior_log_prob(z) + beta * criterion(model.decode(z))).sum()
+        energy: Tensor = -(model.prior_log_prob(z) + beta * latent(z)).sum()
+        return energy
 
     z = model.sample_prior(1, derived_generator(seed, "nuts", "start"))
     kernel = NUTS(potential_fn=potential, max_tree_depth=DEEPEST)
@@ -50,5 +49,5 @@ def nuts(
         torch.manual_seed(derived_seed(seed, "nuts"))
         chain = MCMC(kernel, n, warm_up, initial_params={"z": z}, disable_progbar=True)
         chain.run()
-    f = evaluate(model, criterion, chain.get_samples()["z"].flatten(0, -2)).double()
+    f = evaluate(latent, chain.get_samples()["z"].flatten(0, -2)).double()
     return Chain(f, float(effective_sample_size(f[None]).item()), gradients)

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 
 from btgm_cli.bench.nuts import nuts
-from btgm_cli.core import Criterion, GenerativeModel, PathPoint, Reference, Status, Target
+from btgm_cli.core import PathPoint, Reference, Status, Target
 from btgm_cli.correction import N_PILOT, Correct, Corrector
+from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.price import GRADIENT, N_BEST
-from btgm_cli.references import ReferenceSource, evaluate
+from btgm_cli.references import ReferenceSource
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import TemperedSMC
 from btgm_cli.tuning import TuneResult, Tuning, tune
@@ -52,16 +53,14 @@ class Contest:
     """One criterion and seed.
 
     Args:
-        model: p.
-        criterion: f.
+        f: the latent criterion f̂, with its model.
         path: the exact tilts, β rising.
         truth: where they come from.
         seed: of the ways, not of the truth.
         sizes: what they may spend.
     """
 
-    model: GenerativeModel
-    criterion: Criterion
+    f: LatentCriterion
     path: Sequence[Reference]
     truth: ReferenceSource
     seed: int
@@ -71,9 +70,9 @@ class Contest:
         """For one purpose of this contest."""
         return derived_generator(self.seed, "bench", *purpose)
 
-    def f(self, z: torch.Tensor) -> torch.Tensor:
-        """f̂(z), shape (n,)."""
-        return evaluate(self.model, self.criterion, z)
+    def values(self, z: torch.Tensor) -> torch.Tensor:
+        """f̂(z) without gradient, shape (n,)."""
+        return evaluate(self.f, z)
 
 
 Way = Callable[[Contest, Sequence[Reference]], Iterator[Row]]
@@ -82,9 +81,9 @@ Way = Callable[[Contest, Sequence[Reference]], Iterator[Row]]
 
 def rejection(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     """From p, under the largest f that draws of the exact tilt show: without error, dear."""
-    z = contest.model.sample_prior(2 * N_BEST, contest.generator("rejection", "time"))
+    z = contest.f.model.sample_prior(2 * N_BEST, contest.generator("rejection", "time"))
     started = time.perf_counter()
-    contest.f(z)
+    contest.values(z)
     seconds = (time.perf_counter() - started) / len(z)
     for exact in tilts:
         generator = contest.generator("rejection", exact.beta)
@@ -104,7 +103,10 @@ def smc(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     """Tempered SMC; each β is charged with the whole way up from p."""
     started = time.perf_counter()
     sampler = TemperedSMC(
-        contest.model, contest.f, contest.generator("smc"), particles=contest.sizes.particles
+        contest.f.model,
+        contest.values,
+        contest.generator("smc"),
+        particles=contest.sizes.particles,
     )
     for exact in tilts:
         found = sampler.at(exact.beta)
@@ -127,9 +129,7 @@ def no_u_turn(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     sizes = contest.sizes
     for exact in tilts:
         started = time.perf_counter()
-        chain = nuts(
-            contest.model, contest.criterion, exact.beta, sizes.warm_up, sizes.chain, contest.seed
-        )
+        chain = nuts(contest.f, exact.beta, sizes.warm_up, sizes.chain, contest.seed)
         seconds = time.perf_counter() - started
         yield {
             "method": "nuts",
@@ -144,8 +144,8 @@ def no_u_turn(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
 def tuned(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     """Algorithm 1 along the whole path: the tuned model as it is, and with its weights."""
     result = tune(
-        contest.model,
-        contest.criterion,
+        contest.f.model,
+        contest.f.criterion,
         target=Target(betas=[exact.beta for exact in contest.path]),
         settings=contest.sizes.tuning,
         seed=contest.seed,
@@ -168,7 +168,7 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
     if q.acceptance:
         q.acceptance.load_state_dict(point.acceptance_state)
     started = time.perf_counter()
-    corrector = Corrector(q, contest.criterion, beta, contest.generator("draws", beta))
+    corrector = Corrector(q, contest.f, beta, contest.generator("draws", beta))
     seconds = (time.perf_counter() - started) / N_PILOT
     blocks = math.ceil(contest.sizes.n_draws / corrector.block)
     draws = list(islice(corrector.draws(Correct.NONE), blocks))

@@ -16,7 +16,7 @@ from btgm_cli.bench.table import Table
 from btgm_cli.bench.targets import SamplingTarget, funnel, gaussian_mixture, many_well
 from btgm_cli.core import Target
 from btgm_cli.flows import Flow, InverseAutoregressive, SplineCoupled
-from btgm_cli.references import evaluate
+from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import POPULATIONS, TemperedSMC
@@ -145,19 +145,17 @@ def measure(recipe: Recipe, seed: int) -> Iterator[Row]:
 def weights(target: SamplingTarget, tuned: TunedModel, n: int, seed: int) -> Tensor:
     """Log weights p e^f / q̂ of n draws of q̂, shape (n,), float64."""
     z, log_q = tuned.latent(n, derived_generator(seed, "bench", "weights"))
-    f = evaluate(target.model, target.criterion, z)
+    f = evaluate(LatentCriterion(target.model, target.criterion), z)
     return f.double() + target.model.prior_log_prob(z).double() - log_q.double()
 
 
 def climbed(target: SamplingTarget, evals: int, seed: int) -> Row:
     """Tempered SMC with as many particles as about so many evaluations allow."""
+    f = LatentCriterion(target.model, target.criterion)
 
     def sampler(purpose: str, particles: int) -> TemperedSMC:
         generator = derived_generator(seed, "bench", purpose)
-        return TemperedSMC(target.model, f, generator, particles=particles)
-
-    def f(z: Tensor) -> Tensor:
-        return evaluate(target.model, target.criterion, z)
+        return TemperedSMC(target.model, lambda z: evaluate(f, z), generator, particles=particles)
 
     pilot = sampler("pilot", PILOT)
     pilot.at(1.0)

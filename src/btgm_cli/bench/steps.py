@@ -10,8 +10,8 @@ import torch
 
 from btgm_cli.bench.settings import Settings
 from btgm_cli.bench.table import Table
-from btgm_cli.core import Criterion, GenerativeModel
 from btgm_cli.flows import InverseAutoregressive
+from btgm_cli.latent import LatentCriterion
 from btgm_cli.loading import load_criterion, load_model
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tuning import Tuning
@@ -27,8 +27,8 @@ def run(settings: Settings) -> None:
     if not table.rows:
         # The parts are timed in turn, so that the rows are known all at once.
         rounds = QUICK_ROUNDS if settings.quick else ROUNDS
-        model, criterion = load_model("gan_mnist"), load_criterion("log_class4")
-        times = measure(model, criterion, Tuning(), rounds)
+        f = LatentCriterion(load_model("gan_mnist"), load_criterion("log_class4"))
+        times = measure(f, Tuning(), rounds)
         table.add(
             *(
                 {"part": part, "milliseconds": ms, "share_of_step": ms / times["training step"]}
@@ -38,10 +38,9 @@ def run(settings: Settings) -> None:
     table.show()
 
 
-def measure(
-    model: GenerativeModel, criterion: Criterion, settings: Tuning, rounds: int
-) -> dict[str, float]:
+def measure(f: LatentCriterion, settings: Tuning, rounds: int) -> dict[str, float]:
     """Median milliseconds of a step and of its parts, taken in turn round after round."""
+    model = f.model
     generator = derived_generator(0, "bench")
     flow = InverseAutoregressive(model.latent_dim)
     training = begin(flow, settings, generator)
@@ -49,11 +48,11 @@ def measure(
 
     def step() -> None:
         steps = training.step + 1
-        train(model, criterion, training, Schedule(1.0, 1.0, steps), settings)
+        train(f, training, Schedule(1.0, 1.0, steps), settings)
 
     def criterion_gradient() -> None:
         at = z.clone().requires_grad_()
-        torch.autograd.grad(criterion(model.decode(at)).sum(), at)
+        torch.autograd.grad(f(at).sum(), at)
 
     def decoder_gradient() -> None:
         at = z.clone().requires_grad_()

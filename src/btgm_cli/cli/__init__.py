@@ -10,8 +10,10 @@ from btgm_cli.core import BtgmError
 
 COMMANDS = {
     "run": "tune a model towards a criterion",
+    "rank": "compare criteria before a run, from draws of the model alone",
     "sample": "draw from a tuned model, corrected or not",
     "report": "redraw the pictures of a run directory",
+    "figure": "make one of the paper's MNIST figures",
     "list": "show the models and criteria",
     "train": "train a base model or classifier",
     "data": "fetch the data that training needs",

@@ -59,8 +59,7 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
     objects = build(cfg)
     journal = RunJournal(path, objects.flow.settings, _draws(objects, cfg))
     reference = reference_for(
-        objects.model,
-        objects.criterion,
+        objects.f,
         objects.tuning.n_reference,
         objects.tuning.n_particles,
         cfg.seed,
@@ -84,8 +83,7 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
     write_table(path / TRACE, result.trace)
     write_table(path / THEORY, _theory(reference, result))
     costs = prices(
-        objects.model,
-        objects.criterion,
+        objects.f,
         result.points,
         objects.tuning.batch_size,
         reference,
@@ -165,6 +163,7 @@ def _summary(
         "thresholds": asdict(objects.thresholds),
         "target": {name: _listed(value) for name, value in target.items()}
         or {"betas": list(objects.target.path or ())},
+        "gradient": str(result.gradient),
         "status": str(result.status),
         "message": result.message,
         "remedy": _command(result, path) if result.remedy else "",

@@ -22,7 +22,7 @@ from btgm_cli.core import BtgmError, SettingError
 from btgm_cli.loading import read_run_config
 from btgm_cli.runs import PARETO
 from btgm_cli.seeds import derived_generator
-from btgm_cli.tuning.checks import check_pair
+from btgm_cli.tuning.checks import check_pair, chosen_gradient
 
 PASSED_ON = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc")
 SETTINGS = {"seed": 0, "samples": 0, "threads": 1}
@@ -53,8 +53,12 @@ def check(cfg: DictConfig) -> None:
         raise SettingError("hydra.run.dir", str(run_dir), expected)
     check_own_settings(cfg)
     objects = build(cfg)
-    generator = derived_generator(cfg.seed, "check", device=objects.device)
-    check_pair(objects.model, objects.criterion, generator)
+    has_gradient = check_pair(
+        objects.f, derived_generator(cfg.seed, "check", device=objects.device)
+    )
+    gradient = chosen_gradient(objects.tuning.gradient, has_gradient, objects.criterion)
+    if gradient is not objects.tuning.gradient and not has_gradient:
+        print(f"the criterion has no gradient in z: tuning.gradient={gradient}")
 
 
 def check_own_settings(cfg: DictConfig) -> None:

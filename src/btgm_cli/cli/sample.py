@@ -62,11 +62,11 @@ def main(argv: Sequence[str]) -> int:
     run = load_run(argv[0])
     row = run.pareto.iloc[run.index(request.beta)]
     beta = float(row["beta"])
-    tuned, criterion = run.tuned(beta), run.criterion()
+    tuned = run.tuned(beta)
     path = request.out or run.run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
     files = DrawFiles(path, request.n, _shape(tuned))
     generator = derived_generator(request.seed, "sample", request.correct, beta)
-    corrector = Corrector(tuned, criterion, beta, generator)
+    corrector = Corrector(tuned, run.f, beta, generator)
     first = _stream(corrector, request, files)
     heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
     heading += f"β = {beta:.4g} · correct={request.correct} · verdict: {row['status']}"

@@ -23,6 +23,7 @@ __all__ = [
     "draw_theory",
     "pareto_figure",
     "samples_figure",
+    "save",
     "theory_figure",
 ]
 
@@ -34,26 +35,28 @@ def draw_all(run: Run) -> list[Path]:
 
 def draw_samples(run: Run) -> Path:
     """Write `samples.png`: what the tuned model draws at each β."""
-    return _save(samples_figure(run), run.path / "samples.png")
+    return save(samples_figure(run), run.path / "samples.png")
 
 
 def draw_pareto(run: Run) -> Path:
     """Write `pareto.png`: E_q f against KL(q‖p), with the best that any q can do."""
-    return _save(pareto_figure(run), run.path / "pareto.png")
+    return save(pareto_figure(run), run.path / "pareto.png")
 
 
 def draw_theory(run: Run) -> Path:
     """Write `theory_vs_empirical.png`: E_q f and KL(q‖p) against β."""
-    return _save(theory_figure(run), run.path / "theory_vs_empirical.png")
+    return save(theory_figure(run), run.path / "theory_vs_empirical.png")
 
 
 def draw_draws(x: NDArray[np.float32], heading: str, path: Path) -> Path:
     """Write a picture of the first of x (n, *X) to `path`."""
-    return _save(draws_figure(x, rows=4, heading=heading), path)
+    return save(draws_figure(x, rows=4, heading=heading), path)
 
 
 @in_house_style
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """Write a picture, PNG or PDF by its suffix: the same bytes for the same figure."""
+    metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
     with replacing(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, metadata=metadata)
     return path

@@ -35,9 +35,9 @@ class Series:
         return np.isfinite(self.x) & np.isfinite(self.y)
 
 
-def draw_tuned(axes: Axes, points: Series) -> None:
-    """Tuned flows: circles with bars of two standard errors."""
-    look = {"color": TUNED, "marker": "o", "markersize": 4.5, "zorder": 4}
+def draw_tuned(axes: Axes, points: Series, colour: str = TUNED, marker: str = "o") -> None:
+    """Tuned flows: circles, or another marker, with bars of two standard errors."""
+    look = {"color": colour, "marker": marker, "markersize": 4.5, "zorder": 4}
     _bars(axes, points, points.finite, label="tuned", **look)
 
 
@@ -46,6 +46,12 @@ def draw_reference_points(axes: Axes, points: Series, reliable: NDArray[np.bool_
     look = {"color": REFERENCE, "marker": "D", "markersize": 5, "zorder": 3}
     _bars(axes, points, points.finite & reliable, label="reference", **look)
     _bars(axes, points, points.finite & ~reliable, label="unreliable", mfc="white", **look)
+
+
+def draw_reference_band(axes: Axes, x: Array, y: Array, y_se: Array) -> None:
+    """Two standard errors of the reference to either side."""
+    spread = 2 * np.nan_to_num(y_se)
+    axes.fill_between(x, y - spread, y + spread, color=REFERENCE, alpha=0.15, linewidth=0)
 
 
 def draw_reference_curve(axes: Axes, x: Array, y: Array, reliable: NDArray[np.bool_]) -> None:
@@ -60,13 +66,13 @@ def draw_reference_curve(axes: Axes, x: Array, y: Array, reliable: NDArray[np.bo
 
 def legend_handles(run: Run) -> list[Line2D]:
     """One entry for each kind of mark that `run` needs."""
-    handles = [_handle(TUNED, "tuned model, ±2 s.e.", marker="o", linestyle="none")]
+    handles = [handle(TUNED, "tuned model, ±2 s.e.", marker="o", linestyle="none")]
     reliable = np.concatenate([flags(run.pareto, "ref_reliable"), flags(run.theory, "reliable")])
     if reliable.any():
-        handles.append(_handle(REFERENCE, f"reference ({_method(run)})", marker="D"))
+        handles.append(handle(REFERENCE, f"reference ({method(run)})", marker="D"))
     if not reliable.all():
         label = "reference, not reliable"
-        handles.append(_handle(REFERENCE, label, marker="D", ls=":", mfc="white"))
+        handles.append(handle(REFERENCE, label, marker="D", ls=":", mfc="white"))
     return handles
 
 
@@ -90,10 +96,12 @@ def _bars(axes: Axes, points: Series, chosen: NDArray[np.bool_], **look: Any) ->
         )
 
 
-def _method(run: Run) -> str:
+def method(run: Run) -> str:
+    """How the reference was got, in words."""
     names = run.theory["method"] if len(run.theory) else run.pareto["ref_method"]
     return ", ".join(METHODS.get(name, str(name)) for name in names.dropna().unique())
 
 
-def _handle(colour: str, label: str, **look: Any) -> Line2D:
+def handle(colour: str, label: str, **look: Any) -> Line2D:
+    """An entry of a legend."""
     return Line2D([], [], color=colour, label=label, markersize=4.5, **look)

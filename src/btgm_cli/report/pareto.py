@@ -34,7 +34,16 @@ def pareto_figure(run: Run) -> Figure:
     """E_q f against KL(q‖p) in nats: tuned flows below the reference, the best that can be."""
     figure = Figure(figsize=(4.8, 4.2), layout="constrained")
     axes = figure.subplots()
-    tuned, reference = _rows(run, ""), _rows(run, "_ref")
+    drawn = draw_front(axes, run)
+    axes.set_title(title(run) + left_out(run), loc="left")
+    figure.legend(handles=legend_handles(run), loc="outside lower left")
+    label_betas(axes, run, drawn)
+    return figure
+
+
+def draw_front(axes: Axes, run: Run) -> Array:
+    """Draw the tuned points tied to the reference; returns points along the marks, (m, 2)."""
+    tuned, reference = front(run, ""), front(run, "_ref")
     kl, mean = column(run.theory, "kl"), column(run.theory, "mean_f")
     draw_reference_curve(axes, kl, mean, flags(run.theory, "reliable"))
     ties = _draw_ties(axes, tuned, reference)
@@ -42,16 +51,19 @@ def pareto_figure(run: Run) -> Figure:
     draw_tuned(axes, tuned)
     axes.set(xlabel=KL_LABEL, ylabel=MEAN_LABEL)
     axes.margins(0.09)
-    axes.set_title(title(run) + left_out(run), loc="left")
-    figure.legend(handles=legend_handles(run), loc="outside lower left")
-    drawn = [polyline(kl, mean), *ties, *_bars(tuned), *_bars(reference)]
+    return np.concatenate([polyline(kl, mean), *ties, *_bars(tuned), *_bars(reference)])
+
+
+def label_betas(axes: Axes, run: Run, drawn: Array) -> None:
+    """Write β beside each tuned point, clear of `drawn` (m, 2); the layout is final after this."""
+    tuned = front(run, "")
     points = np.column_stack([tuned.x, tuned.y])[tuned.finite]
     texts = [beta_text(beta) for beta in column(run.pareto, "beta")[tuned.finite]]
-    label_points(axes, points, texts, np.concatenate(drawn))
-    return figure
+    label_points(axes, points, texts, drawn)
 
 
-def _rows(run: Run, suffix: str) -> Series:
+def front(run: Run, suffix: str) -> Series:
+    """E f against KL of the tuned rows (suffix empty) or of their reference (`_ref`)."""
     kl, mean = f"kl{suffix}", f"mean_f{suffix}"
     return Series(*(column(run.pareto, name) for name in (kl, mean, f"{kl}_se", f"{mean}_se")))
 

@@ -28,10 +28,10 @@ def draw_images(samples: Sequence[Samples], labels: Sequence[str], heading: str)
     columns = max([1, *(min(len(x), IMAGES_PER_ROW) for x in samples)])
     cell = 0.38 * float(np.clip(width / 28, 1, 2))
     figure, rows = _rows(labels, heading, columns * cell, cell * height / width)
-    low, high = _grey_scale(samples)
+    low, high = grey_scale(samples)
     for axes, x in zip(rows, samples, strict=True):
         if len(x):
-            strip = _strip((x[:columns] - low) / (high - low), columns)
+            strip = strip_of((x[:columns] - low) / (high - low), columns)
             axes.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         say_if_empty(axes, x)
     return figure
@@ -89,7 +89,7 @@ def _rows(
     return figure, rows
 
 
-def _strip(x: Samples, columns: int) -> Samples:
+def strip_of(x: Samples, columns: int) -> Samples:
     """Images (n, H, W, ...) in one row with gaps, (H, columns * (W + 1), ...); NaN is blank."""
     height, width = x.shape[1:3]
     strip = np.full((height, columns * (width + 1), *x.shape[3:]), np.nan, np.float32)
@@ -98,7 +98,7 @@ def _strip(x: Samples, columns: int) -> Samples:
     return strip if x.ndim == 3 else np.nan_to_num(strip, nan=1.0).clip(0, 1)
 
 
-def _grey_scale(samples: Sequence[Samples]) -> tuple[float, float]:
+def grey_scale(samples: Sequence[Samples]) -> tuple[float, float]:
     """The values of black and white: (0, 1) or (-1, 1) where they hold all, else the extremes."""
     finite = np.concatenate([x[np.isfinite(x)] for x in samples])
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)

@@ -47,6 +47,7 @@ in_house_style = mpl.rc_context(
         "figure.dpi": 200,
         "savefig.dpi": 200,
         "savefig.facecolor": "white",
+        "pdf.fonttype": 42,  # TrueType: text stays text, and publishers accept it
     }
 )
 

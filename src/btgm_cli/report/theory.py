@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from btgm_cli.report.marks import (
     Series,
+    draw_reference_band,
     draw_reference_curve,
     draw_reference_points,
     draw_tuned,
@@ -18,7 +19,6 @@ from btgm_cli.report.style import (
     BETA_LABEL,
     KL_LABEL,
     MEAN_LABEL,
-    REFERENCE,
     TITLE,
     column,
     flags,
@@ -43,16 +43,14 @@ def theory_figure(run: Run) -> Figure:
 
 def _draw_panel(axes: Axes, run: Run, name: str) -> None:
     beta, value = column(run.theory, "beta"), column(run.theory, name)
-    spread = 2 * np.nan_to_num(column(run.theory, f"{name}_se"))
-    axes.fill_between(
-        beta, value - spread, value + spread, color=REFERENCE, alpha=0.15, linewidth=0
-    )
+    draw_reference_band(axes, beta, value, column(run.theory, f"{name}_se"))
     draw_reference_curve(axes, beta, value, flags(run.theory, "reliable"))
-    draw_reference_points(axes, _rows(run, f"{name}_ref"), flags(run.pareto, "ref_reliable"))
-    draw_tuned(axes, _rows(run, name))
+    draw_reference_points(axes, along(run, f"{name}_ref"), flags(run.pareto, "ref_reliable"))
+    draw_tuned(axes, along(run, name))
 
 
-def _rows(run: Run, name: str) -> Series:
+def along(run: Run, name: str) -> Series:
+    """A column of `pareto.csv` against β."""
     beta = column(run.pareto, "beta")
     return Series(
         beta, column(run.pareto, name), np.zeros_like(beta), column(run.pareto, f"{name}_se")

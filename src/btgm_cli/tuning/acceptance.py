@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +16,9 @@ from btgm_cli.acceptance import (
     mixed,
     share_and_error,
 )
-from btgm_cli.core import Criterion, GenerativeModel
+from btgm_cli.core import GenerativeModel
 from btgm_cli.flows import Flow
-from btgm_cli.references import evaluate
+from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.sampling import BLOCK, flow_draws, flow_log_ratio
 
 Pairs = tuple[Tensor, Tensor]
@@ -57,8 +56,7 @@ NEGLIGIBLE = 12.0
 
 def fit_acceptance(
     acceptance: Acceptance,
-    model: GenerativeModel,
-    f: Callable[[Tensor], Tensor],
+    f: LatentCriterion,
     seen: Pairs,
     prior: Pairs,
     beta: float,
@@ -72,8 +70,7 @@ def fit_acceptance(
 
     Args:
         acceptance: to fit; one that never was is fitted roughly first.
-        model: for draws of p.
-        f: the latent criterion f̂(z), without gradient.
+        f: the latent criterion f̂, with its model.
         seen: pairs of the training.
         prior: pairs of p.
         beta: the tilt.
@@ -87,7 +84,7 @@ def fit_acceptance(
         acceptance.center.copy_(seen[1].double().mean())
         acceptance.scale.copy_(seen[1].double().std().clamp(min=1e-12))
         _descend(acceptance, (seen, prior, prior), beta, steps // 2, generator)
-    screened = _screened(acceptance, model, f, beta, generator)
+    screened = _screened(acceptance, f, beta, generator)
     _descend(acceptance, (seen, prior, screened), beta, steps, generator)
     acceptance.beta.fill_(beta)
     return len(screened[1])
@@ -121,24 +118,21 @@ def _descend(
 
 
 def is_needed(
-    model: GenerativeModel,
-    criterion: Criterion,
+    f: LatentCriterion,
     flow: Flow,
     beta: float,
     generator: torch.Generator,
 ) -> bool:
     """Is the flow further than `GOOD_ENOUGH` from the tilt, by a few draws and their true f?"""
-    z, log_q = flow_draws(model, flow, N_GUARD, generator)
-    f = evaluate(model, criterion, z).double()
-    log_w = beta * f - (log_q - model.prior_log_prob(z)).double()
+    z, log_q = flow_draws(f.model, flow, N_GUARD, generator)
+    log_w = beta * evaluate(f, z).double() - (log_q - f.model.prior_log_prob(z)).double()
     gap = torch.logsumexp(log_w, 0) - math.log(N_GUARD) - log_w.mean()
     return bool(gap > GOOD_ENOUGH)
 
 
 def calibrate(
     acceptance: Acceptance,
-    model: GenerativeModel,
-    criterion: Criterion,
+    f: LatentCriterion,
     flow: Flow,
     least_share: float,
     generator: torch.Generator,
@@ -147,8 +141,7 @@ def calibrate(
 
     Args:
         acceptance: fitted; its level and its constant E[a] are set in place.
-        model: the frozen generator.
-        criterion: f.
+        f: the latent criterion f̂, with its model.
         flow: trained at the β that the acceptance was fitted for.
         least_share: smallest E[a].
         generator: of the draws.
@@ -157,15 +150,15 @@ def calibrate(
         The criterion evaluations spent.
     """
     blocks = [
-        _Offered.draw(acceptance, model, flow, BLOCK, generator)
+        _Offered.draw(acceptance, f.model, flow, BLOCK, generator)
         for _ in range(N_CALIBRATE // BLOCK)
     ]
     log_weight = torch.cat([block.log_weight for block in blocks])
     level = choose_level(log_weight, least_share, GOOD_ENOUGH)
-    offered = _Offered.draw(acceptance, model, flow, N_GUARD, generator)
-    f = evaluate(model, criterion, offered.z).double()
-    sifted = _loss(offered.log_a(level), acceptance.beta * f - mixed(offered.log_ratio))
-    plain = (offered.log_ratio - acceptance.beta * f)[offered.of_prior :].mean()
+    offered = _Offered.draw(acceptance, f.model, flow, N_GUARD, generator)
+    tilt = acceptance.beta * evaluate(f, offered.z).double()
+    sifted = _loss(offered.log_a(level), tilt - mixed(offered.log_ratio))
+    plain = (offered.log_ratio - tilt)[offered.of_prior :].mean()
     if not sifted < plain:
         acceptance.open()
         return N_GUARD
@@ -217,20 +210,19 @@ class _Offered:
 
 def _screened(
     acceptance: Acceptance,
-    model: GenerativeModel,
-    f: Callable[[Tensor], Tensor],
+    f: LatentCriterion,
     beta: float,
     generator: torch.Generator,
 ) -> Pairs:
     """Draws of p about which the network is in two minds, with their f; all kinds if none are."""
-    blocks = [model.sample_prior(BLOCK, generator) for _ in range(N_OFFERED // BLOCK)]
+    blocks = [f.model.sample_prior(BLOCK, generator) for _ in range(N_OFFERED // BLOCK)]
     with torch.no_grad():
         below = torch.cat([beta * acceptance.predict(z) for z in blocks])
     below = below.quantile(0.95) - below
     furthest, nearest = TWO_MINDS
     chosen = ((below < furthest) & (below > nearest)).nonzero().squeeze(-1)[:N_SCREENED]
     z = torch.cat(blocks)[chosen if len(chosen) else slice(N_SCREENED)]
-    return z, f(z)
+    return z, evaluate(f, z)
 
 
 def _some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:

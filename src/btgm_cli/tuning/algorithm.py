@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,12 +23,13 @@ from btgm_cli.core import (
     Target,
 )
 from btgm_cli.flows import Flow, InverseAutoregressive
+from btgm_cli.latent import LatentCriterion
 from btgm_cli.references import ReferenceSource, reference_for
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
-from btgm_cli.tuning.checks import check_pair
+from btgm_cli.tuning.checks import check_pair, chosen_gradient
 from btgm_cli.tuning.feasibility import Bound, bound
-from btgm_cli.tuning.settings import Tuning
+from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.visit import Visits
 from btgm_cli.verdict import Thresholds, Verdict, judge, worst
 
@@ -45,6 +46,7 @@ class TuneResult:
         points: one per pass, in order; the last one is the result.
         trace: one row per pass with the search's state, as plain data.
         tuned: the tuned model of the last pass.
+        gradient: how the flow learned from f.
     """
 
     status: Status
@@ -53,6 +55,7 @@ class TuneResult:
     points: list[PathPoint]
     trace: list[dict[str, Any]]
     tuned: TunedModel
+    gradient: Gradient
 
     @property
     def beta(self) -> float:
@@ -78,7 +81,7 @@ def tune(
 
     Args:
         model: a frozen generator; it and the criterion must be on `device`.
-        criterion: f, larger is better, differentiable.
+        criterion: f, larger is better; without a gradient it is learned by the score.
         target: what to meet; by default the path of the paper's Fig. 5.
         flow: an untrained flow on the latent space; by default the paper's six-layer IAF. It is
             trained in place.
@@ -96,16 +99,18 @@ def tune(
     """
     target, settings = target or Target(), settings or Tuning()
     thresholds = thresholds or Thresholds()
-    check_pair(model, criterion, derived_generator(seed, "check", device=device))
+    f = LatentCriterion(model, criterion, settings.f_samples, seed, device)
+    has_gradient = check_pair(f, derived_generator(seed, "check", device=device))
+    gradient = chosen_gradient(settings.gradient, has_gradient, criterion)
+    settings = replace(settings, gradient=gradient)
     flow = (flow or InverseAutoregressive(model.latent_dim, seed=seed)).to(device)
     learned = settings.acceptance < 1
     acceptance = Acceptance(model.latent_dim, seed).to(device) if learned else None
     if reference is None:
         sizes = settings.n_reference, settings.n_particles
-        reference = reference_for(model, criterion, *sizes, seed, device)
+        reference = reference_for(f, *sizes, seed, device)
     visits = Visits(
-        model=model,
-        criterion=criterion,
+        f=f,
         flow=flow,
         acceptance=acceptance,
         settings=settings,
@@ -214,7 +219,8 @@ def _finish(
 ) -> TuneResult:
     status, tuned = verdict.status, visits.tuned
     remedy = remedy or _remedy(verdict, visits.settings)
-    return TuneResult(status, text, remedy, visits.points, trace, tuned)
+    gradient = visits.settings.gradient
+    return TuneResult(status, text, remedy, visits.points, trace, tuned, gradient)
 
 
 def _remedy(verdict: Verdict, settings: Tuning) -> str:

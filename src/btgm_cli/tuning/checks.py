@@ -6,18 +6,63 @@ import torch
 from torch import Tensor
 
 from btgm_cli.core import Criterion, GenerativeModel, SettingError
+from btgm_cli.latent import LatentCriterion, draw_x, evaluate
+from btgm_cli.tuning.settings import Gradient
 
 N = 64
 """Draws tried."""
 
+N_CONSTANT = 4000
+"""Draws on which f must vary, where the first are all alike: it may be a rare event."""
 
-def check_pair(model: GenerativeModel, criterion: Criterion, generator: torch.Generator) -> None:
-    """Try the pair on a few draws: shapes, finiteness, and a gradient to follow.
+
+def check_pair(f: LatentCriterion, generator: torch.Generator) -> bool:
+    """Try a model and a criterion on a few draws: shapes, finiteness, and whether f varies.
+
+    Returns:
+        Whether f̂ has a gradient to follow.
 
     Raises:
         SettingError: names the model or the criterion, and its fault.
     """
-    z = model.sample_prior(N, generator).requires_grad_()
+    z = _check_model(f.model, generator).requires_grad_()
+    x = draw_x(f.model, z.detach(), generator)
+    _check_f(f.criterion, _apply(f.criterion, x))
+    values = f(z)
+    _check_f(f.criterion, values)
+    name = _name(f.criterion)
+    if _is_constant(values) and _is_constant(
+        evaluate(f, f.model.sample_prior(N_CONSTANT, generator))
+    ):
+        expected = f"f is {values[0].item():z.4g} on all {N_CONSTANT} draws: nothing to favour"
+        raise SettingError("criterion", name, expected)
+    if values.grad_fn is None:
+        return False
+    (gradient,) = torch.autograd.grad(values.sum(), z, materialize_grads=True)
+    if not torch.isfinite(gradient).all():
+        share = (~torch.isfinite(gradient)).any(-1).double().mean().item()
+        expected = f"the gradient of f is not finite for {share:.1%} of draws"
+        raise SettingError("criterion", name, expected)
+    return bool(gradient.any())
+
+
+def chosen_gradient(wanted: Gradient, has_gradient: bool, criterion: Criterion) -> Gradient:
+    """The gradient to train by, where `auto` is settled.
+
+    Raises:
+        SettingError: f̂ has no gradient to reparametrise.
+    """
+    if wanted is Gradient.AUTO:
+        return Gradient.REPARAMETRISED if has_gradient else Gradient.SCORE
+    if wanted is Gradient.REPARAMETRISED and not has_gradient:
+        expected = f"{_name(criterion)} has no gradient in z; choose score or auto"
+        raise SettingError("tuning.gradient", str(wanted), expected)
+    return Gradient(wanted)
+
+
+def _check_model(model: GenerativeModel, generator: torch.Generator) -> Tensor:
+    """Draws z (N, D) of a model whose methods return what they should."""
+    z = model.sample_prior(N, generator)
     if z.shape != (N, model.latent_dim):
         expected = f"sample_prior({N}) must return shape ({N}, {model.latent_dim})"
         raise SettingError("model", _name(model), f"{expected}, not {tuple(z.shape)}")
@@ -26,18 +71,15 @@ def check_pair(model: GenerativeModel, criterion: Criterion, generator: torch.Ge
     if x.shape[0] != N:
         expected = f"decode must return one x for each of {N} z, not shape {tuple(x.shape)}"
         raise SettingError("model", _name(model), expected)
-    f = _apply(criterion, x)
-    _check_vector("criterion", _name(criterion), "f", f)
-    if f.grad_fn is None:
-        expected = "f(decode(z)) has no gradient in z; the flow needs a differentiable criterion"
-        raise SettingError("criterion", _name(criterion), expected)
-    (gradient,) = torch.autograd.grad(f.sum(), z)
-    if not torch.isfinite(gradient).all():
-        share = (~torch.isfinite(gradient)).any(-1).double().mean().item()
-        expected = f"the gradient of f is not finite for {share:.1%} of draws"
-        raise SettingError("criterion", _name(criterion), expected)
-    if not gradient.any():
-        raise SettingError("criterion", _name(criterion), "the gradient of f is zero everywhere")
+    return z
+
+
+def _check_f(criterion: Criterion, values: Tensor) -> None:
+    _check_vector("criterion", _name(criterion), "f", values)
+
+
+def _is_constant(values: Tensor) -> bool:
+    return bool((values == values[0]).all())
 
 
 def _apply(criterion: Criterion, x: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from btgm_cli.core import Classified, Criterion, GenerativeModel, Moments, Particles
-from btgm_cli.references import CHUNK
+from btgm_cli.core import Classified, Moments, Particles
+from btgm_cli.latent import CHUNK, LatentCriterion
 from btgm_cli.sampling import TunedModel
 from btgm_cli.tilt import effective_sample_size, log_mean_weight, moments_of_draws, pareto_smoothed
 
@@ -50,7 +50,7 @@ class Overlap:
 
 def evaluate_tilt(
     tuned: TunedModel,
-    criterion: Criterion,
+    latent: LatentCriterion,
     beta: float,
     n: int,
     generator: torch.Generator,
@@ -65,11 +65,10 @@ def evaluate_tilt(
     for done in range(1, MOST_ROUNDS + 1):
         for size in [CHUNK] * (n // CHUNK) + [n % CHUNK] * (n % CHUNK > 0):
             z, log_q = tuned.latent(size, generator)
-            with torch.no_grad():
-                x = model.decode(z)
-                f_parts.append(criterion(x).double())
-                if isinstance(criterion, Classified):
-                    classes.append(criterion.classes(x))
+            values, of_class = latent.with_classes(z)
+            f_parts.append(values.double())
+            if of_class is not None:
+                classes.append(of_class)
             q_parts.append(log_q.double())
             p_parts.append(model.prior_log_prob(z).double())
         f, log_q, log_p = torch.cat(f_parts), torch.cat(q_parts), torch.cat(p_parts)
@@ -90,7 +89,7 @@ def evaluate_tilt(
         pareto_k=k,
         log_z=log_z,
         log_z_se=math.hypot(log_z_se, constant),
-        class_shares=_shares(criterion, classes),
+        class_shares=_shares(latent, classes),
         log_prob=log_q,
         tilted=beta * f + log_p,
     )
@@ -98,7 +97,7 @@ def evaluate_tilt(
 
 def compare(
     tuned: TunedModel,
-    criterion: Criterion,
+    latent: LatentCriterion,
     beta: float,
     log_z: float,
     evaluation: Evaluation,
@@ -108,7 +107,7 @@ def compare(
 
     Args:
         tuned: q̂.
-        criterion: f.
+        latent: f̂.
         beta: the tilt.
         log_z: log Z(β) of the reference, nats.
         evaluation: q̂'s own draws.
@@ -120,7 +119,7 @@ def compare(
         coverage=_within(log_q, evaluation.log_prob),
         precision=_within(evaluation.tilted, tilted),
         forward_kl=(tilted - log_z - log_q).mean().item(),
-        class_shares_ref=_classes_of(tuned.model, criterion, particles.z),
+        class_shares_ref=_classes_of(latent, particles.z),
     )
 
 
@@ -129,16 +128,15 @@ def _within(log_density: Tensor, own: Tensor) -> float:
     return (log_density >= own.quantile(OUTSIDE)).double().mean().item()
 
 
-def _classes_of(model: GenerativeModel, criterion: Criterion, z: Tensor) -> tuple[float, ...]:
-    if not isinstance(criterion, Classified):
+def _classes_of(latent: LatentCriterion, z: Tensor) -> tuple[float, ...]:
+    if not isinstance(latent.criterion, Classified):
         return ()
-    with torch.no_grad():
-        parts = [criterion.classes(model.decode(part)) for part in z.split(CHUNK)]
-    return _shares(criterion, parts)
+    parts = [latent.with_classes(part)[1] for part in z.split(CHUNK)]
+    return _shares(latent, [part for part in parts if part is not None])
 
 
-def _shares(criterion: Criterion, classes: list[Tensor]) -> tuple[float, ...]:
-    if not isinstance(criterion, Classified):
+def _shares(latent: LatentCriterion, classes: list[Tensor]) -> tuple[float, ...]:
+    if not isinstance(latent.criterion, Classified):
         return ()
-    counts = torch.bincount(torch.cat(classes), minlength=criterion.n_classes).double()
+    counts = torch.bincount(torch.cat(classes), minlength=latent.criterion.n_classes).double()
     return tuple((counts / counts.sum()).tolist())

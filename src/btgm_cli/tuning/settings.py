@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from enum import StrEnum
 
 from btgm_cli.core import SettingError
+
+
+class Gradient(StrEnum):
+    """How the flow learns from f."""
+
+    AUTO = "auto"
+    REPARAMETRISED = "reparametrised"
+    SCORE = "score"
 
 
 @dataclass(frozen=True)
@@ -18,6 +27,10 @@ class Tuning:
         batch_size: draws a step.
         learning_rate: peak of Adam's one-cycle rate.
         anneal: share of the steps over which β moves from the last value to the new one.
+        gradient: reparametrised follows ∇f̂ (Eq. 9); score needs values of f alone, and some three
+            times the time; auto is the first, or the second where f has no gradient.
+        f_samples: draws of x for each z behind f̂ (Eq. 10); null is 1, or 8 for a stochastic
+            decoder.
         average: share of the steps, the last ones, whose weights are averaged into the result.
         acceptance: smallest share of draws that learned acceptance may keep; at 1 the flow's draws
             are all kept and nothing is learned, as in the paper.
@@ -39,6 +52,8 @@ class Tuning:
     learning_rate: float = 2e-3
     anneal: float = 0.3
     average: float = 0.3
+    gradient: Gradient = Gradient.AUTO
+    f_samples: int | None = None
     acceptance: float = 0.2
     n_eval: int = 10_000
     n_reference: int = 50_000
@@ -48,9 +63,13 @@ class Tuning:
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
+        if self.gradient not in list(Gradient):
+            expected = f"choose one of {', '.join(Gradient)}"
+            raise SettingError("tuning.gradient", self.gradient, expected)
+        object.__setattr__(self, "gradient", Gradient(self.gradient))
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type == "int" and value < 1:
+            if str(field.type).startswith("int") and value is not None and value < 1:
                 expected = "must be a whole number, 1 or more"
                 raise SettingError(f"tuning.{field.name}", value, expected)
         for name in ("n_eval", "n_reference", "n_particles"):

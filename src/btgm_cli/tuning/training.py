@@ -1,4 +1,7 @@
-"""Training q̂ at one β: minimize L(β) = KL(q̂‖p) − β E_q̂ f by reparametrised gradients (Eq. 9)."""
+"""Training q̂ at one β: minimize L(β) = KL(q̂‖p) − β E_q̂ f (Eq. 9).
+
+By reparametrised gradients, or by the score where f has none.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from btgm_cli.core import Criterion, GenerativeModel, State
+from btgm_cli.core import State
 from btgm_cli.flows import Flow
-from btgm_cli.tuning.settings import Tuning
+from btgm_cli.latent import LatentCriterion
+from btgm_cli.tuning.settings import Gradient, Tuning
 
 MAX_GRADIENT_NORM = 10.0
 """Clipping against the rare draw at a cliff of f; far above the norms of ordinary steps."""
@@ -106,8 +110,7 @@ def begin(flow: Flow, settings: Tuning, generator: torch.Generator) -> Training:
 
 
 def train(
-    model: GenerativeModel,
-    criterion: Criterion,
+    f: LatentCriterion,
     training: Training,
     schedule: Schedule,
     settings: Tuning,
@@ -121,18 +124,17 @@ def train(
     last good weights.
 
     Args:
-        model: the frozen generator.
-        criterion: f.
+        f: the latent criterion f̂, with its model.
         training: state to start from, fresh or loaded.
         schedule: the β to reach and in how many steps.
-        settings: batch size, rates and shares.
+        settings: batch size, rates, shares, and which gradient.
         on_step: told the step, and the batch's KL (nats) and mean of f, after each step.
         save: given a checkpoint each `settings.checkpoint_every` steps.
     """
     while training.step < schedule.steps:
         progress = training.step / schedule.steps
         beta = _annealed(schedule, progress, settings.anneal)
-        kl, mean = _step(model, criterion, training, beta, settings, _rate(progress))
+        kl, mean = _step(f, training, beta, settings, _rate(progress))
         if not training.finite:
             break
         training.step += 1
@@ -147,8 +149,7 @@ def train(
 
 
 def _step(
-    model: GenerativeModel,
-    criterion: Criterion,
+    f: LatentCriterion,
     training: Training,
     beta: float,
     settings: Tuning,
@@ -157,19 +158,55 @@ def _step(
     """One Adam step on L(β); returns the batch's KL and mean of f."""
     for group in training.optimizer.param_groups:
         group["lr"] = settings.learning_rate * rate
-    z0 = model.sample_prior(settings.batch_size, training.generator)
-    z, log_det = training.flow(z0)
-    log_ratio = model.prior_log_prob(z0) - log_det - model.prior_log_prob(z)
-    f = criterion(model.decode(z))
-    loss = (log_ratio - beta * f).mean()
+    z0 = f.model.sample_prior(settings.batch_size, training.generator)
+    loss_of = score_loss if settings.gradient is Gradient.SCORE else reparametrised_loss
+    batch = loss_of(f, training.flow, z0, beta)
     training.optimizer.zero_grad()
-    loss.backward()
+    batch.loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(training.flow.parameters(), MAX_GRADIENT_NORM)
-    training.finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))
+    training.finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(batch.loss))
     if training.finite:
         training.optimizer.step()
-        training.seen.add(z, f)
-    return log_ratio.detach().mean().item(), f.detach().mean().item()
+        training.seen.add(batch.z, batch.f)
+    return batch.log_ratio.mean().item(), batch.f.mean().item()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A loss to descend, and what it was made of: z (n, D), log q̂ − log p and f of shape (n,)."""
+
+    loss: Tensor
+    z: Tensor
+    log_ratio: Tensor
+    f: Tensor
+
+
+def reparametrised_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float) -> Batch:
+    """L(β) on draws z0 (n, D) of p, whose gradient goes through f̂ (Eq. 9)."""
+    z, log_det = flow(z0)
+    log_ratio = f.model.prior_log_prob(z0) - log_det - f.model.prior_log_prob(z)
+    values = f(z)
+    loss = (log_ratio - beta * values).mean()
+    return Batch(loss, z.detach(), log_ratio.detach(), values.detach())
+
+
+def score_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float) -> Batch:
+    """A loss whose gradient estimates that of L(β) from values of f̂ alone.
+
+    ∇L = E[(l − b) ∇ log q̂] with l = log q̂ − log p − βf (variational optimization). The baseline
+    b is the mean of l over the other draws of the batch, which leaves the estimate unbiased
+    (Kool, van Hoof & Welling 2019). With log q̂ within l its variance vanishes where q̂ is the
+    tilt, since l is constant there (Richter et al. 2020).
+    """
+    with torch.no_grad():
+        z, log_det = flow(z0)
+        log_ratio = f.model.prior_log_prob(z0) - log_det - f.model.prior_log_prob(z)
+        values = f(z).to(log_ratio)
+        cost = log_ratio - beta * values
+        advantage = (cost - cost.mean()) * len(cost) / max(len(cost) - 1, 1)
+    back, log_det = flow.inverse(z)
+    log_q = f.model.prior_log_prob(back) - log_det
+    return Batch((advantage * log_q).mean(), z, log_ratio, values)
 
 
 def _annealed(schedule: Schedule, progress: float, share: float) -> float:

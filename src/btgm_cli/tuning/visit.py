@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from btgm_cli.acceptance import Acceptance
-from btgm_cli.core import Criterion, GenerativeModel, Journal, Moments, PathPoint, Progress, Status
+from btgm_cli.core import Journal, Moments, PathPoint, Progress, Status
 from btgm_cli.flows import Flow
-from btgm_cli.references import ReferenceSource, evaluate
+from btgm_cli.latent import LatentCriterion, evaluate
+from btgm_cli.references import ReferenceSource
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tilt import kl_gap
@@ -46,8 +47,7 @@ N_COMPARE = 2000
 class Visits:
     """What every visit needs, and the points that the visits left, in order."""
 
-    model: GenerativeModel
-    criterion: Criterion
+    f: LatentCriterion
     flow: Flow
     acceptance: Acceptance | None
     settings: Tuning
@@ -62,7 +62,7 @@ class Visits:
     @property
     def tuned(self) -> TunedModel:
         """The tuned model as it stands."""
-        return TunedModel(self.model, self.flow, self.acceptance)
+        return TunedModel(self.f.model, self.flow, self.acceptance)
 
     def visit(
         self, beta: float, passes: int | None, enough: Callable[[Moments], bool]
@@ -91,7 +91,7 @@ class Visits:
         steps, f_evals, finite = (0, 0, True) if untouched else self._train(index, beta, passes)
         point = examine(
             self.tuned,
-            self.criterion,
+            self.f,
             beta,
             self.reference,
             self.settings.n_eval,
@@ -129,14 +129,13 @@ class Visits:
         generator: torch.Generator,
     ) -> int:
         """Fit and calibrate the acceptance, if the flow needs it; returns evaluations."""
-        if not is_needed(self.model, self.criterion, self.flow, beta, generator):
+        if not is_needed(self.f, self.flow, beta, generator):
             return N_GUARD
         # Drawn once; charged to the β that needs them first.
         evals = N_GUARD + N_PRIOR * ("_prior_pairs" not in vars(self))
         evals += fit_acceptance(
             acceptance,
-            self.model,
-            lambda z: evaluate(self.model, self.criterion, z),
+            self.f,
             training.seen.pairs(),
             self._prior_pairs,
             beta,
@@ -144,20 +143,15 @@ class Visits:
             generator,
         )
         return evals + calibrate(
-            acceptance,
-            self.model,
-            self.criterion,
-            self.flow,
-            self.settings.acceptance,
-            generator,
+            acceptance, self.f, self.flow, self.settings.acceptance, generator
         )
 
     @cached_property
     def _prior_pairs(self) -> Pairs:
         """Draws of p with f, for the acceptance alone: the reference has its own."""
         generator = derived_generator(self.seed, "acceptance", "prior", device=self.device)
-        z = self.model.sample_prior(N_PRIOR, generator)
-        return z, evaluate(self.model, self.criterion, z)
+        z = self.f.model.sample_prior(N_PRIOR, generator)
+        return z, evaluate(self.f, z)
 
     def _train_flow(self, index: int, beta: float, passes: int | None) -> Training:
         settings, journal = self.settings, self.journal
@@ -181,7 +175,7 @@ class Visits:
             if journal:
                 journal.save_training_state(index, state)
 
-        train(self.model, self.criterion, training, schedule, settings, on_step=on_step, save=save)
+        train(self.f, training, schedule, settings, on_step=on_step, save=save)
         return training
 
     def _generator(self, purpose: str, index: int) -> torch.Generator:
@@ -190,7 +184,7 @@ class Visits:
 
 def examine(
     tuned: TunedModel,
-    criterion: Criterion,
+    f: LatentCriterion,
     beta: float,
     reference: ReferenceSource,
     n: int,
@@ -201,7 +195,7 @@ def examine(
 
     Args:
         tuned: q̂.
-        criterion: f.
+        f: the latent criterion f̂.
         beta: the tilt that it stands for.
         reference: the exact tilt.
         n: draws of q̂, at least.
@@ -211,11 +205,11 @@ def examine(
     Returns:
         The figures, with neither training nor verdict (`judge` gives it).
     """
-    evaluation = evaluate_tilt(tuned, criterion, beta, n, generator("evaluation"), enough)
+    evaluation = evaluate_tilt(tuned, f, beta, n, generator("evaluation"), enough)
     exact = reference.at(beta)
     gap, gap_se = kl_gap(evaluation.moments, exact)
     particles = reference.particles(beta, N_COMPARE, generator("compare"))
-    overlap = compare(tuned, criterion, beta, exact.log_z, evaluation, particles)
+    overlap = compare(tuned, f, beta, exact.log_z, evaluation, particles)
     share = overlap.coverage
     independent = max(min(float(N_COMPARE), exact.ess), 1.0)
     return PathPoint(

@@ -1,0 +1,1 @@
+"""The paper's MNIST figures from finished runs: tables, class shares, pictures."""

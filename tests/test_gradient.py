@@ -1,0 +1,103 @@
+"""Learning from values of f alone: the score agrees with ∇f, and serves where there is no ∇f."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from btgm_cli.core import SettingError, Status, Target
+from btgm_cli.criteria import Linear, Quadratic
+from btgm_cli.flows import InverseAutoregressive
+from btgm_cli.latent import LatentCriterion
+from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.seeds import derived_generator
+from btgm_cli.tuning import Gradient, Tuning, tune
+from btgm_cli.tuning.training import reparametrised_loss, score_loss
+
+DIM, BETA = 4, 0.8
+MODEL = Gaussian(DIM)
+QUICK = Tuning(
+    first_steps=250, steps=120, n_eval=4000, n_reference=20_000, learning_rate=4e-3, acceptance=1.0
+)
+
+
+def small_flow(seed=0):
+    return InverseAutoregressive(DIM, depth=2, hidden=[32], seed=seed)
+
+
+def shaken(flow):
+    """A flow that is neither the identity nor any tilt."""
+    generator = derived_generator(3)
+    with torch.no_grad():
+        for weight in flow.parameters():
+            weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
+    return flow
+
+
+def gradients(loss_of, f, flow, batches=150, size=32):
+    """Gradients of L on independent batches along 12 fixed directions, shape (batches, 12)."""
+    weights = list(flow.parameters())
+    generator = derived_generator(7)
+    ways = [[torch.randn(w.shape, generator=generator) for w in weights] for _ in range(12)]
+    rows = []
+    for _ in range(batches):
+        loss = loss_of(f, flow, MODEL.sample_prior(size, generator), BETA).loss
+        found = torch.autograd.grad(loss, weights)
+        rows.append([sum((g * w).sum() for g, w in zip(found, way, strict=True)) for way in ways])
+    return torch.tensor(rows, dtype=torch.double)
+
+
+@pytest.mark.parametrize("criterion", [Linear(), Quadratic(1.0)], ids=["linear", "quadratic"])
+def test_the_score_gradient_is_the_reparametrised_one_within_four_errors(criterion):
+    f, flow = LatentCriterion(MODEL, criterion), shaken(small_flow())
+    score, exact = gradients(score_loss, f, flow), gradients(reparametrised_loss, f, flow)
+    error = (score.var(0) / len(score) + exact.var(0) / len(exact)).sqrt()
+    assert ((score.mean(0) - exact.mean(0)).abs() <= 4 * error).all()
+    # The error is small enough to tell a wrong sign or a missing term.
+    assert (exact.mean(0).abs() > 4 * error).any()
+
+
+def test_the_score_gradient_has_no_noise_at_the_tilt():
+    """Where q̂ is the tilt, log q̂ − log p − βf is the same for every draw (here at β = 0)."""
+    found = gradients(
+        lambda f, flow, z0, _: score_loss(f, flow, z0, 0.0),
+        LatentCriterion(MODEL, Linear()),
+        small_flow(),
+        batches=5,
+    )
+    assert found.abs().max() < 0.05
+    assert gradients(score_loss, LatentCriterion(MODEL, Linear()), small_flow(), 5).std() > 0.5
+
+
+def beyond(x):
+    """A rare event: no gradient anywhere."""
+    return (x[:, 0] > 1).float()
+
+
+def test_a_criterion_without_gradient_reaches_its_target_and_says_how():
+    settings = replace(QUICK, acceptance=0.2, first_steps=100, steps=50)
+    result = tune(MODEL, beyond, target=Target(C_f=0.8), flow=small_flow(), settings=settings)
+    assert result.gradient is Gradient.SCORE
+    last = result.points[-1]
+    assert abs(last.moments.mean - 0.8) <= max(0.008, 2 * last.moments.mean_se)
+    # E f of the exact tilt is p e^β / (1 − p + p e^β), with p = P(x₀ > 1).
+    p = 0.5 * math.erfc(1 / math.sqrt(2))
+    exact = p * math.exp(last.moments.beta) / (1 - p + p * math.exp(last.moments.beta))
+    assert abs(last.reference.mean - exact) <= 4 * last.reference.mean_se
+    assert result.status is Status.OK
+    assert last.kl_gap <= 0.05
+
+
+def test_the_score_can_be_asked_for_where_there_is_a_gradient():
+    settings = replace(QUICK, gradient=Gradient.SCORE)
+    result = tune(MODEL, Linear(), target=Target(C_D=0.5), flow=small_flow(), settings=settings)
+    assert result.gradient is Gradient.SCORE
+    assert result.status is Status.OK
+    assert result.points[-1].kl_gap < 0.02
+
+
+def test_reparametrising_what_has_no_gradient_is_refused():
+    settings = Tuning(gradient=Gradient.REPARAMETRISED)
+    with pytest.raises(SettingError, match=r"tuning\.gradient.*beyond has no gradient"):
+        tune(MODEL, beyond, settings=settings)

@@ -1,0 +1,104 @@
+"""f̂(z) = E f(x) over the decoder's noise (Eq. 10), on a decoder whose f̂ is known."""
+
+import math
+
+import pytest
+import torch
+
+from btgm_cli.core import SettingError, Status, Target
+from btgm_cli.correction import Correct, Corrector
+from btgm_cli.criteria import Linear
+from btgm_cli.flows import InverseAutoregressive
+from btgm_cli.latent import F_SAMPLES, LatentCriterion, draw_x, evaluate
+from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.sampling import TunedModel
+from btgm_cli.seeds import derived_generator
+from btgm_cli.tuning import Tuning, tune
+
+DIM, SCALE = 3, 0.5
+
+
+class Noisy(Gaussian):
+    """x = z + SCALE · noise."""
+
+    def noise(self, n, generator):
+        return torch.randn(n, self.latent_dim, generator=generator)
+
+    def decode_with(self, z, noise):
+        return z + SCALE * noise
+
+
+def square(x):
+    """f̂(z) = |z|² + SCALE² D."""
+    return x.square().sum(-1)
+
+
+Z = Gaussian(DIM).sample_prior(50, derived_generator(1))
+
+
+def test_a_plain_decoder_is_decoded_once():
+    f = LatentCriterion(Gaussian(DIM), square)
+    torch.testing.assert_close(f(Z), square(Z))
+    values, classes = f.with_classes(Z)
+    assert torch.equal(values, f(Z))
+    assert classes is None
+
+
+@pytest.mark.parametrize("k", [1, 4, 400])
+def test_a_stochastic_decoder_is_averaged_over_k_draws(k):
+    f = LatentCriterion(Noisy(DIM), square, f_samples=k)
+    # Var f given z is 4 SCALE² |z|² + 2 SCALE⁴ D.
+    error = torch.sqrt((4 * SCALE**2 * square(Z) + 2 * SCALE**4 * DIM) / k)
+    assert ((f(Z) - square(Z) - SCALE**2 * DIM).abs() <= 4 * error).all()
+
+
+def test_it_is_one_smooth_function_of_z():
+    """The same z has the same f̂ in any batch, and a gradient: 2 (z + SCALE · mean noise)."""
+    f = LatentCriterion(Noisy(DIM), square, f_samples=4, seed=2)
+    torch.testing.assert_close(f(Z)[7:9], f(Z[7:9]))
+    torch.testing.assert_close(evaluate(f, Z), LatentCriterion(Noisy(DIM), square, 4, 2)(Z))
+    assert not torch.equal(f(Z), LatentCriterion(Noisy(DIM), square, 4, 3)(Z))
+    z = Z.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(f(z).sum(), z)
+    noise = Noisy(DIM).noise(4, derived_generator(2, "decoder"))
+    torch.testing.assert_close(gradient, 2 * (Z + SCALE * noise.mean(0)))
+
+
+def test_eight_draws_unless_said_otherwise():
+    noise = Noisy(DIM).noise(F_SAMPLES, derived_generator(0, "decoder"))
+    expected = torch.stack([square(Z + SCALE * e) for e in noise]).mean(0)
+    torch.testing.assert_close(LatentCriterion(Noisy(DIM), square)(Z), expected)
+
+
+def test_several_draws_of_a_plain_decoder_are_refused():
+    with pytest.raises(SettingError, match=r"tuning\.f_samples=3.*same x each time"):
+        LatentCriterion(Gaussian(DIM), square, f_samples=3)
+
+
+def test_draws_of_x_have_fresh_noise():
+    x = draw_x(Noisy(DIM), torch.zeros(20_000, DIM), derived_generator(5))
+    error = 4 * SCALE / math.sqrt(2 * x.numel())
+    assert abs(x.std().item() - SCALE) <= error
+
+
+def test_a_stochastic_model_is_tuned_and_sampled_with_its_noise():
+    """f = a·x: f̂ = a·z + a constant, so that the tilt is the shift by β of the oracle."""
+    flow = InverseAutoregressive(DIM, depth=2, hidden=[32])
+    settings = Tuning(first_steps=250, steps=120, n_eval=4000, n_reference=20_000, acceptance=1.0)
+    result = tune(
+        Noisy(DIM), Linear(), target=Target(betas=[0.0, 0.7]), flow=flow, settings=settings
+    )
+    assert result.status is Status.OK
+    last = result.points[-1]
+    assert abs(last.reference.kl - 0.245) <= 4 * last.reference.kl_se
+    x = result.tuned.sample(20_000, derived_generator(1))
+    spread = math.sqrt(1 + SCALE**2)
+    assert abs(x[:, 0].std().item() - spread) <= 4 * spread / math.sqrt(2 * len(x)) + 0.02
+
+
+def test_corrected_draws_carry_the_latent_criterion_and_a_draw_of_x():
+    f = LatentCriterion(Noisy(DIM), square, f_samples=4)
+    tuned = TunedModel(f.model, InverseAutoregressive(DIM))
+    block = next(Corrector(tuned, f, 0.1, derived_generator(1)).draws(Correct.NONE))
+    torch.testing.assert_close(block.f, f(block.z))
+    assert abs((block.x - block.z).std().item() - SCALE) < 0.05
