@@ -23,8 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from btgm_cli.core import BtgmError, Criterion, GenerativeModel, SettingError, Target
+from btgm_cli.criteria.combined import settled
 from btgm_cli.flows import Flow
 from btgm_cli.latent import LatentCriterion
+from btgm_cli.seeds import derived_generator
 from btgm_cli.tuning import Tuning
 from btgm_cli.verdict import Thresholds
 
@@ -110,7 +112,7 @@ def build(cfg: DictConfig) -> Objects:
     model = build_object(cfg.model, "model")
     if hasattr(model, "to"):
         model = model.to(device)
-    criterion = build_object(cfg.criterion, "criterion")
+    criterion = build_criterion(cfg, model, device)
     target = Target(**_typed(cfg.target, "target", Target))
     tuning = Tuning(**_typed(cfg.tuning, "tuning", Tuning))
     thresholds = Thresholds(**_typed(cfg.verdict, "verdict", Thresholds))
@@ -121,6 +123,18 @@ def build(cfg: DictConfig) -> Objects:
         raise _unexpected("flow", error, cfg.flow) from error
     f = LatentCriterion(model, criterion, tuning.f_samples, cfg.seed, device)
     return Objects(f, flow, target, tuning, thresholds, device)
+
+
+def build_criterion(
+    cfg: DictConfig, model: GenerativeModel, device: torch.device | str = "cpu"
+) -> Criterion:
+    """The criterion of a run, normalized under the model where it asks for that.
+
+    Raises:
+        SettingError: as `build_object`.
+    """
+    criterion: Criterion = build_object(cfg.criterion, "criterion")
+    return settled(criterion, model, derived_generator(cfg.seed, "normalize", device=device))
 
 
 def build_object(node: DictConfig, setting: str) -> Any:
@@ -171,6 +185,8 @@ def _typed(node: DictConfig, setting: str, kind: type) -> dict[str, Any]:
             raise SettingError(f"{setting}.{key}", value, "must be a whole number")
         if types[key][0] == "float" and not _is_number(value, int | float):
             raise SettingError(f"{setting}.{key}", value, "must be a number")
+        if types[key][0].startswith("Mapping") and not isinstance(value, dict):
+            raise SettingError(f"{setting}.{key}", value, "must be {NAME: NUMBER, …}")
         if types[key][0].startswith("Sequence") and not isinstance(value, list):
             raise SettingError(f"{setting}.{key}", value, "must be a list of numbers")
     return {str(key): value for key, value in values.items()}

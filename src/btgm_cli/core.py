@@ -6,7 +6,7 @@ Nothing here imports another module of the package. Divergences are in nats, all
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
@@ -75,6 +75,43 @@ class Classified(Protocol):
         ...
 
 
+@runtime_checkable
+class Summed(Protocol):
+    """A weighted sum of criteria, whose weights can be solved for."""
+
+    @property
+    def terms(self) -> Mapping[str, Criterion]:
+        """fᵢ by name."""
+        ...
+
+    def parts(self, x: Tensor) -> Tensor:
+        """Each term's fᵢ, shape (n, terms), for x of shape (n, *X)."""
+        ...
+
+    def weighted(self, weights: Iterable[float]) -> Criterion:
+        """The same terms with other weights, in order."""
+        ...
+
+
+@runtime_checkable
+class SeesPrior(Protocol):
+    """A criterion that is complete only once p is known, such as one to be normalized."""
+
+    def under(self, model: GenerativeModel, generator: torch.Generator) -> Criterion:
+        """The criterion under p, by draws from the generator."""
+        ...
+
+
+@runtime_checkable
+class Rescaled(Protocol):
+    """A criterion that is another one on a different scale, and so knows two scales of β."""
+
+    @property
+    def own_beta(self) -> float:
+        """The other criterion's β that has the same tilt as β = 1 of this one."""
+        ...
+
+
 class Status(StrEnum):
     """The verdict on a run. Each but OK travels with its reason and a remedy."""
 
@@ -111,6 +148,7 @@ class Target:
         C_f: mean E_q f in the criterion's unit (Eq. 4).
         rho: mass of the top quantile to sample, a KL budget of −log ρ nats (§4.1).
         betas: a warm-started path of tilts, increasing: the Pareto front.
+        at_least: means E_q fᵢ ≥ cᵢ of all terms of a sum at once, by their names.
 
     Raises:
         SettingError: two of them, or a value out of range.
@@ -120,6 +158,7 @@ class Target:
     C_f: float | None = None
     rho: float | None = None
     betas: Sequence[float] | None = None
+    at_least: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         given = {name: value for name, value in vars(self).items() if value is not None}
@@ -134,13 +173,16 @@ class Target:
             raise SettingError("target.rho", self.rho, "must be between 0 and 1")
         if self.betas is not None:
             self._check_betas(tuple(self.betas))
+        for name, value in (self.at_least or {}).items():
+            if isinstance(value, bool | str) or not math.isfinite(value):
+                raise SettingError(f"target.at_least.{name}", value, "must be a finite number")
 
     @property
     def path(self) -> tuple[float, ...] | None:
         """The betas to visit, or None when they are searched for."""
         if self.betas is not None:
             return tuple(float(beta) for beta in self.betas)
-        searched = (self.C_D, self.C_f, self.rho) != (None, None, None)
+        searched = (self.C_D, self.C_f, self.rho, self.at_least) != (None,) * 4
         return None if searched else FIG5_BETAS
 
     def _check_betas(self, betas: tuple[float, ...]) -> None:
@@ -222,6 +264,9 @@ class PathPoint:
         steps: of training.
         f_evals: criterion evaluations, those with a gradient among them.
         finite: False where the training met a loss or gradient that was not.
+        beta_own: β on the scale of the criterion as its author wrote it, before normalization.
+        beta_normalized: β on the scale of f with variance 1 under p (§4.2).
+        weights: of the terms, where f is a sum whose weights were solved for.
         status: the verdict on this β.
         flow_state: weights of the flow.
         acceptance_state: of the learned acceptance; empty where there is none.
@@ -246,6 +291,9 @@ class PathPoint:
     f_evals: int
     seconds: float
     finite: bool
+    beta_own: float
+    beta_normalized: float
+    weights: tuple[float, ...]
     status: Status
     flow_state: State = field(repr=False)
     acceptance_state: State = field(repr=False, default_factory=dict)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from btgm_cli.core import Classified, Criterion, GenerativeModel, SettingError, StochasticDecoder
+from btgm_cli.core import (
+    Classified,
+    Criterion,
+    GenerativeModel,
+    SettingError,
+    StochasticDecoder,
+    Summed,
+)
 from btgm_cli.seeds import derived_generator
 
 CHUNK = 1000
@@ -42,6 +51,7 @@ class LatentCriterion:
         device: torch.device | str = "cpu",
     ) -> None:
         self.model, self.criterion = model, criterion
+        self._noise_of = f_samples, seed, device
         self._noise: Tensor | None = None
         if isinstance(model, StochasticDecoder):
             generator = derived_generator(seed, "decoder", device=device)
@@ -49,6 +59,10 @@ class LatentCriterion:
         elif f_samples not in (None, 1):
             expected = "must be 1: the decoder of this model gives the same x each time"
             raise SettingError("tuning.f_samples", f_samples, expected)
+
+    def of(self, criterion: Criterion) -> LatentCriterion:
+        """Another criterion's, with the same noise."""
+        return LatentCriterion(self.model, criterion, *self._noise_of)
 
     @property
     def is_stochastic(self) -> bool:
@@ -58,6 +72,11 @@ class LatentCriterion:
     def __call__(self, z: Tensor) -> Tensor:
         """f̂ of shape (n,) for z of shape (n, D), differentiable in z where f is."""
         return self._mean(self.criterion(self._decoded(z)))
+
+    def terms(self, z: Tensor) -> Tensor:
+        """Each term of a sum, as f̂ᵢ of shape (n, terms), for z of shape (n, D)."""
+        assert isinstance(self.criterion, Summed)
+        return self._mean(self.criterion.parts(self._decoded(z)))
 
     def with_classes(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
         """f̂ (n,) without gradient, and the classes of all x, where the criterion knows them."""
@@ -81,7 +100,8 @@ class LatentCriterion:
         return self.model.decode_with(z.repeat_interleave(k, 0), noise)
 
     def _mean(self, f: Tensor) -> Tensor:
-        return f if self._noise is None else f.view(-1, len(self._noise)).mean(-1)
+        """The mean over noise of values (n · f_samples, …), shape (n, …)."""
+        return f if self._noise is None else f.view(-1, len(self._noise), *f.shape[1:]).mean(1)
 
 
 def draw_x(model: GenerativeModel, z: Tensor, generator: torch.Generator) -> Tensor:
@@ -92,7 +112,7 @@ def draw_x(model: GenerativeModel, z: Tensor, generator: torch.Generator) -> Ten
         return model.decode(z)
 
 
-def evaluate(f: LatentCriterion, z: Tensor) -> Tensor:
-    """f̂(z) without gradient, shape (n,), in bounded memory."""
+def evaluate(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """f̂(z), or its terms, without gradient, shape (n, …), in bounded memory."""
     with torch.no_grad():
         return torch.cat([f(part) for part in z.split(CHUNK)])

@@ -10,12 +10,12 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.acceptance import Acceptance
-from btgm_cli.config import build_object, compose_config
-from btgm_cli.core import Criterion, GenerativeModel, SettingError
+from btgm_cli.config import build_criterion, build_object, compose_config
+from btgm_cli.core import Criterion, GenerativeModel, SettingError, Summed
 from btgm_cli.flows import load_flow
 from btgm_cli.journal import read_acceptance
 from btgm_cli.latent import LatentCriterion
-from btgm_cli.runs import Run, flow_file, read_run
+from btgm_cli.runs import Run, flow_file, numbers_of, read_run
 from btgm_cli.sampling import TunedModel
 
 
@@ -76,10 +76,16 @@ class LoadedRun:
         model: GenerativeModel = build_object(self.cfg.model, "model")
         return model
 
-    @cached_property
-    def f(self) -> LatentCriterion:
-        """What the run favoured, as a function of z."""
-        criterion: Criterion = build_object(self.cfg.criterion, "criterion")
+    def f(self, beta: float | None = None) -> LatentCriterion:
+        """What the run favoured at one β of `pareto`, by default the last, as a function of z.
+
+        Raises:
+            SettingError: the run has no such β.
+        """
+        weights = numbers_of(self.pareto["weights"].iloc[self.index(beta)])
+        criterion = build_criterion(self.cfg, self.model)
+        if weights and isinstance(criterion, Summed):
+            criterion = criterion.weighted(weights)
         return LatentCriterion(self.model, criterion, self.cfg.tuning.f_samples, self.cfg.seed)
 
     def tuned(self, beta: float | None = None) -> TunedModel:

@@ -60,7 +60,8 @@ def prices(
     for point in points:
         beta = point.moments.beta
         fixed += point.f_evals + (GRADIENT - 1) * point.steps * batch_size
-        if beta == 0 or not math.isfinite(point.reference.log_z):
+        other = point.weights != points[-1].weights  # on the way: f was another sum then
+        if beta == 0 or other or not math.isfinite(point.reference.log_z):
             continue
         best = reference.particles(beta, N_BEST, generator).f.max().item()
         rejection = math.exp(beta * best - point.reference.log_z)

@@ -61,9 +61,11 @@ _FLOATS = (
     "forward_kl",
     "acceptance",
     "seconds",
+    "beta_own",
+    "beta_normalized",
 )
 _COUNTS = ("steps", "f_evals")
-_SHARES = ("class_shares", "class_shares_ref")
+_LISTS = ("class_shares", "class_shares_ref", "weights")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def row_of(point: PathPoint) -> dict[str, Any]:
     row = {column: getattr(point.moments, name) for name, column in _MOMENTS.items()}
     row |= {column: getattr(point.reference, name) for name, column in _REFERENCE.items()}
     row |= {name: getattr(point, name) for name in (*_FLOATS, *_COUNTS, "finite")}
-    row |= {name: " ".join(map(repr, getattr(point, name))) for name in _SHARES}
+    row |= {name: " ".join(map(repr, getattr(point, name))) for name in _LISTS}
     return row | {"status": str(point.status)}
 
 
@@ -149,6 +151,7 @@ def point_of(
     """The point that `row_of` wrote, with its flow and its acceptance."""
     numbers: dict[str, Any] = {name: float(row[name]) for name in _FLOATS}
     counts: dict[str, Any] = {name: int(row[name]) for name in _COUNTS}
+    lists: dict[str, Any] = {name: numbers_of(row[name]) for name in _LISTS}
     return PathPoint(
         moments=Moments(**_typed(Moments, {n: row[column] for n, column in _MOMENTS.items()})),
         reference=Reference(
@@ -157,8 +160,7 @@ def point_of(
         ),
         **numbers,
         **counts,
-        class_shares=shares_of(row["class_shares"]),
-        class_shares_ref=shares_of(row["class_shares_ref"]),
+        **lists,
         finite=bool(row["finite"]),
         status=Status(row["status"]),
         flow_state=flow_state,
@@ -166,9 +168,11 @@ def point_of(
     )
 
 
-def shares_of(cell: object) -> tuple[float, ...]:
-    """A cell of shares, which pandas reads as NaN where it is empty."""
-    return tuple(float(part) for part in cell.split()) if isinstance(cell, str) else ()
+def numbers_of(cell: object) -> tuple[float, ...]:
+    """A cell of several numbers, which pandas reads as NaN where it is empty."""
+    if isinstance(cell, float):  # a column of single numbers is one of floats
+        return () if math.isnan(cell) else (cell,)
+    return tuple(float(part) for part in str(cell).split())
 
 
 def finite_or_none(value: Any) -> Any:

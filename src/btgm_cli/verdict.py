@@ -92,6 +92,11 @@ def judge(point: PathPoint, thresholds: Thresholds) -> Verdict:
     return _against_reference(point, thresholds)
 
 
+def hopeless(point: PathPoint) -> bool:
+    """Did the training break, or is f itself not a number somewhere? No search goes on from it."""
+    return not point.finite or not math.isfinite(point.reference.log_z)
+
+
 def _against_reference(point: PathPoint, thresholds: Thresholds) -> Verdict:
     lost = _lost_class(point, thresholds)
     covered = point.coverage + 2 * point.coverage_se >= thresholds.coverage

@@ -26,7 +26,6 @@ from btgm_cli.core import PathPoint, Status
 from btgm_cli.files import write_json
 from btgm_cli.journal import RunJournal
 from btgm_cli.price import Price, prices
-from btgm_cli.references import ReferenceSource, reference_for
 from btgm_cli.report import draw_all
 from btgm_cli.runs import COST, SUMMARY, THEORY, TRACE, finite_or_none, read_run, write_table
 from btgm_cli.sampling import TunedModel
@@ -58,13 +57,6 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
         torch.set_num_threads(cfg.threads)
     objects = build(cfg)
     journal = RunJournal(path, objects.flow.settings, _draws(objects, cfg))
-    reference = reference_for(
-        objects.f,
-        objects.tuning.n_reference,
-        objects.tuning.n_particles,
-        cfg.seed,
-        objects.device,
-    )
     with ProgressBar(f"{names.model} / {names.criterion}", objects, journal.points()) as bar:
         journal.watch(bar.finish_point)
         result = tune(
@@ -76,22 +68,21 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
             thresholds=objects.thresholds,
             seed=cfg.seed,
             device=objects.device,
-            reference=reference,
             journal=journal,
             observe=bar.advance,
         )
     write_table(path / TRACE, result.trace)
-    write_table(path / THEORY, _theory(reference, result))
+    write_table(path / THEORY, _theory(result))
     costs = prices(
-        objects.f,
+        result.f,
         result.points,
         objects.tuning.batch_size,
-        reference,
+        result.reference,
         derived_generator(cfg.seed, "price", device=objects.device),
     )
     write_table(path / COST, [asdict(price) for price in costs])
     seconds = time.perf_counter() - started
-    write_json(path / SUMMARY, _summary(cfg, names, objects, result, reference, seconds, path))
+    write_json(path / SUMMARY, _summary(cfg, names, objects, result, seconds, path))
     draw_all(read_run(path))
     _tell(result, costs, path)
     return EXIT_CODES.get(result.status, MISSED)
@@ -112,10 +103,10 @@ def _draws(objects: Objects, cfg: DictConfig) -> Any:
     return draw
 
 
-def _theory(reference: ReferenceSource, result: TuneResult) -> list[dict[str, Any]]:
+def _theory(result: TuneResult) -> list[dict[str, Any]]:
     """The reference on a dense grid of β that spans the run."""
     top = max(point.moments.beta for point in result.points) or 1.0
-    tilts = [reference.at(float(beta)) for beta in np.linspace(0.0, 1.1 * top, 45)]
+    tilts = [result.reference.at(float(beta)) for beta in np.linspace(0.0, 1.1 * top, 45)]
     return [
         {
             "beta": tilt.beta,
@@ -138,7 +129,6 @@ def _summary(
     names: Names,
     objects: Objects,
     result: TuneResult,
-    reference: ReferenceSource,
     seconds: float,
     path: Path,
 ) -> dict[str, Any]:
@@ -172,7 +162,7 @@ def _summary(
         "ess_fraction_min": finite_or_none(min(point.ess_fraction for point in result.points)),
         "coverage_min": finite_or_none(min(point.coverage for point in result.points)),
         "rows_without_reference": sum(not point.reference.reliable for point in result.points),
-        "f_evals": sum(point.f_evals for point in result.points) + reference.f_evals,
+        "f_evals": sum(point.f_evals for point in result.points) + result.reference.f_evals,
         "wall_seconds": round(seconds, 1),
         "seed": cfg.seed,
         "device": str(objects.device),

@@ -22,7 +22,7 @@ from btgm_cli.core import BtgmError, SettingError
 from btgm_cli.loading import read_run_config
 from btgm_cli.runs import PARETO
 from btgm_cli.seeds import derived_generator
-from btgm_cli.tuning.checks import check_pair, chosen_gradient
+from btgm_cli.tuning.checks import check_pair, check_target, chosen_gradient
 
 PASSED_ON = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc")
 SETTINGS = {"seed": 0, "samples": 0, "threads": 1}
@@ -53,6 +53,7 @@ def check(cfg: DictConfig) -> None:
         raise SettingError("hydra.run.dir", str(run_dir), expected)
     check_own_settings(cfg)
     objects = build(cfg)
+    check_target(objects.target, objects.criterion)
     has_gradient = check_pair(
         objects.f, derived_generator(cfg.seed, "check", device=objects.device)
     )

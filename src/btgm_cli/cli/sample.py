@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     path = request.out or run.run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
     files = DrawFiles(path, request.n, _shape(tuned))
     generator = derived_generator(request.seed, "sample", request.correct, beta)
-    corrector = Corrector(tuned, run.f, beta, generator)
+    corrector = Corrector(tuned, run.f(beta), beta, generator)
     first = _stream(corrector, request, files)
     heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
     heading += f"β = {beta:.4g} · correct={request.correct} · verdict: {row['status']}"

@@ -20,6 +20,7 @@ from btgm_cli.core import (
     PathPoint,
     Progress,
     Status,
+    Summed,
     Target,
 )
 from btgm_cli.flows import Flow, InverseAutoregressive
@@ -27,11 +28,12 @@ from btgm_cli.latent import LatentCriterion
 from btgm_cli.references import ReferenceSource, reference_for
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
-from btgm_cli.tuning.checks import check_pair, chosen_gradient
+from btgm_cli.tuning.checks import check_pair, check_target, chosen_gradient
 from btgm_cli.tuning.feasibility import Bound, bound
 from btgm_cli.tuning.settings import Gradient, Tuning
+from btgm_cli.tuning.several import Outcome, search_several
 from btgm_cli.tuning.visit import Visits
-from btgm_cli.verdict import Thresholds, Verdict, judge, worst
+from btgm_cli.verdict import Thresholds, Verdict, hopeless, judge, worst
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class TuneResult:
         trace: one row per pass with the search's state, as plain data.
         tuned: the tuned model of the last pass.
         gradient: how the flow learned from f.
+        f: the latent criterion of the last pass; a sum whose weights were sought has them.
+        reference: the exact tilt of that criterion.
     """
 
     status: Status
@@ -56,6 +60,8 @@ class TuneResult:
     trace: list[dict[str, Any]]
     tuned: TunedModel
     gradient: Gradient
+    f: LatentCriterion
+    reference: ReferenceSource
 
     @property
     def beta(self) -> float:
@@ -106,9 +112,11 @@ def tune(
     flow = (flow or InverseAutoregressive(model.latent_dim, seed=seed)).to(device)
     learned = settings.acceptance < 1
     acceptance = Acceptance(model.latent_dim, seed).to(device) if learned else None
-    if reference is None:
-        sizes = settings.n_reference, settings.n_particles
-        reference = reference_for(f, *sizes, seed, device)
+    check_target(target, criterion)
+
+    def reference_of(f: LatentCriterion) -> ReferenceSource:
+        return reference_for(f, settings.n_reference, settings.n_particles, seed, device)
+
     visits = Visits(
         f=f,
         flow=flow,
@@ -117,12 +125,14 @@ def tune(
         thresholds=thresholds,
         seed=seed,
         device=device,
-        reference=reference,
+        reference=reference or reference_of(f),
         journal=journal,
         observe=observe,
     )
     if target.path is not None:
         return _follow(visits, target.path)
+    if target.at_least is not None:
+        return _finish_several(search_several(visits, _in_order(target, criterion), reference_of))
     return _search(visits, _goal(target, settings))
 
 
@@ -141,11 +151,11 @@ def _follow(visits: Visits, path: tuple[float, ...]) -> TuneResult:
         point = visits.visit(beta, passes=len(path), enough=lambda _: True)
         trace.append(_trace_row(len(trace), point))
         verdicts.append(judge(point, visits.thresholds))
-        if _hopeless(point):
+        if hopeless(point):
             break
     verdict = worst(verdicts)
     points = visits.points
-    if _hopeless(points[-1]):
+    if hopeless(points[-1]):
         return _finish(visits, trace, verdict, verdict.reason)
     text = (
         f"{len(points)} tilts tuned, kl_gap at most {max(p.kl_gap for p in points):.3g} nats, "
@@ -165,7 +175,7 @@ def _search(visits: Visits, goal: Goal) -> TuneResult:
         return 2 * goal.error(moments) <= goal.tolerance * abs(goal.value)
 
     point = visits.visit(0.0, passes=None, enough=precise)
-    if _hopeless(point):
+    if hopeless(point):
         verdict = judge(point, visits.thresholds)
         return _finish(visits, [_trace_row(0, point)], verdict, verdict.reason)
     search = second_order.init(goal, point.moments)
@@ -175,7 +185,7 @@ def _search(visits: Visits, goal: Goal) -> TuneResult:
         return _infeasible(visits, trace, goal, most)
     while not search.converged and search.updates < visits.settings.max_updates:
         point = visits.visit(search.beta, passes=None, enough=precise)
-        if _hopeless(point):
+        if hopeless(point):
             trace.append(_trace_row(len(trace), point, search))
             break
         search = second_order.update(search, point.moments)
@@ -194,9 +204,20 @@ def _search(visits: Visits, goal: Goal) -> TuneResult:
     return _finish(visits, trace, verdict, text)
 
 
-def _hopeless(point: PathPoint) -> bool:
-    """Did the training break, or is f itself not a number somewhere?"""
-    return not point.finite or not math.isfinite(point.reference.log_z)
+def _in_order(target: Target, criterion: Criterion) -> dict[str, float]:
+    """The wishes in the order of the sum's terms."""
+    assert isinstance(criterion, Summed)
+    assert target.at_least is not None
+    return {name: target.at_least[name] for name in criterion.terms}
+
+
+def _finish_several(outcome: Outcome) -> TuneResult:
+    points = outcome.visits.points
+    trace = [
+        _trace_row(index, point) | row
+        for index, (point, row) in enumerate(zip(points, outcome.rows, strict=False))
+    ]
+    return _finish(outcome.visits, trace, outcome.verdict, outcome.text, outcome.remedy)
 
 
 def _infeasible(
@@ -219,8 +240,17 @@ def _finish(
 ) -> TuneResult:
     status, tuned = verdict.status, visits.tuned
     remedy = remedy or _remedy(verdict, visits.settings)
-    gradient = visits.settings.gradient
-    return TuneResult(status, text, remedy, visits.points, trace, tuned, gradient)
+    return TuneResult(
+        status,
+        text,
+        remedy,
+        visits.points,
+        trace,
+        tuned,
+        visits.settings.gradient,
+        visits.f,
+        visits.reference,
+    )
 
 
 def _remedy(verdict: Verdict, settings: Tuning) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from btgm_cli.core import Criterion, GenerativeModel, SettingError
+from btgm_cli.core import Criterion, GenerativeModel, SettingError, Summed, Target
 from btgm_cli.latent import LatentCriterion, draw_x, evaluate
 from btgm_cli.tuning.settings import Gradient
 
@@ -58,6 +58,22 @@ def chosen_gradient(wanted: Gradient, has_gradient: bool, criterion: Criterion) 
         expected = f"{_name(criterion)} has no gradient in z; choose score or auto"
         raise SettingError("tuning.gradient", str(wanted), expected)
     return Gradient(wanted)
+
+
+def check_target(target: Target, criterion: Criterion) -> None:
+    """Refuse wishes for terms that the criterion does not have.
+
+    Raises:
+        SettingError: no sum, or other names than those of its terms.
+    """
+    if target.at_least is None:
+        return
+    if not isinstance(criterion, Summed):
+        expected = f"{_name(criterion)} has no terms; choose criterion=sum, or a sum of your own"
+        raise SettingError("target.at_least", dict(target.at_least), expected)
+    if set(target.at_least) != set(criterion.terms):
+        expected = f"must give a mean for each of {', '.join(criterion.terms)}"
+        raise SettingError("target.at_least", dict(target.at_least), expected)
 
 
 def _check_model(model: GenerativeModel, generator: torch.Generator) -> Tensor:

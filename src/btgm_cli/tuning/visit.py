@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from btgm_cli.acceptance import Acceptance
-from btgm_cli.core import Journal, Moments, PathPoint, Progress, Status
+from btgm_cli.core import Journal, Moments, PathPoint, Progress, Rescaled, Status
 from btgm_cli.flows import Flow
 from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.references import ReferenceSource
@@ -58,6 +58,7 @@ class Visits:
     journal: Journal | None
     observe: Callable[[Progress], None] | None
     points: list[PathPoint] = field(default_factory=list)
+    weights: tuple[float, ...] = ()
 
     @property
     def tuned(self) -> TunedModel:
@@ -95,7 +96,7 @@ class Visits:
             beta,
             self.reference,
             self.settings.n_eval,
-            lambda purpose: self._generator(purpose, index),
+            lambda purpose: self.generator(purpose, index),
             enough,
         )
         point = replace(
@@ -107,6 +108,7 @@ class Visits:
             flow_state=self.flow.snapshot(),
             acceptance_state=self.acceptance.snapshot() if self.acceptance else {},
         )
+        point = replace(point, weights=self.weights)
         return replace(point, status=judge(point, self.thresholds).status)
 
     def _train(self, index: int, beta: float, passes: int | None) -> tuple[int, int, bool]:
@@ -117,7 +119,7 @@ class Visits:
             self.acceptance.open()
         if self.acceptance and training.finite:
             evals += self._fit(
-                self.acceptance, beta, training, self._generator("acceptance", index)
+                self.acceptance, beta, training, self.generator("acceptance", index)
             )
         return training.step, evals, training.finite
 
@@ -160,9 +162,9 @@ class Visits:
         schedule = Schedule(last, beta, settings.steps if warm else settings.first_steps)
         if warm:
             # The full rate would shake a trained flow by more than a small move of β asks for.
-            move = min(1.0, max(abs(beta - last) / (FULL_RATE_MOVE * beta), SMALLEST_RATE))
+            move = min(1.0, max(self._moved(beta) / FULL_RATE_MOVE, SMALLEST_RATE))
             settings = replace(settings, learning_rate=move * settings.learning_rate)
-        training = begin(self.flow, settings, self._generator("training", index))
+        training = begin(self.flow, settings, self.generator("training", index))
         checkpoint = journal.training_state(index) if journal else None
         if checkpoint:
             training.load(checkpoint)
@@ -178,7 +180,17 @@ class Visits:
         train(self.f, training, schedule, settings, on_step=on_step, save=save)
         return training
 
-    def _generator(self, purpose: str, index: int) -> torch.Generator:
+    def _moved(self, beta: float) -> float:
+        """How far the tilt is from the last one, as a share of it."""
+        last = self.points[-1]
+        if not (self.weights and last.weights):
+            return abs(beta - last.moments.beta) / beta
+        new = [beta * weight for weight in self.weights]
+        old = [last.moments.beta * weight for weight in last.weights]
+        return math.dist(new, old) / math.hypot(*new)
+
+    def generator(self, purpose: str, index: int) -> torch.Generator:
+        """For one purpose of one visit."""
         return derived_generator(self.seed, purpose, index, device=self.device)
 
 
@@ -232,6 +244,9 @@ def examine(
         f_evals=evaluation.moments.n,
         seconds=0.0,
         finite=math.isfinite(evaluation.moments.loss),
+        beta_own=beta * (f.criterion.own_beta if isinstance(f.criterion, Rescaled) else 1.0),
+        beta_normalized=beta * math.sqrt(max(reference.at(0.0).var, 0.0)),
+        weights=(),
         status=Status.OK,
         flow_state={},
     )

@@ -1,0 +1,234 @@
+"""`btgm rank`: compare criteria before any run, from draws of the model alone (§4.2)."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import Tensor
+from tqdm import tqdm
+
+from btgm_cli import __version__
+from btgm_cli.config import GROUPS, build_object, compose_config, conf_dir, pick_device
+from btgm_cli.core import GenerativeModel, Reference, SettingError
+from btgm_cli.files import replacing, write_json
+from btgm_cli.loading import load_criterion
+from btgm_cli.ranking import (
+    LEAST_DRAWS,
+    Look,
+    Ranked,
+    difficulty_text,
+    in_order,
+    look,
+    rank,
+    ratio_text,
+    recommend,
+    values,
+    walk,
+)
+from btgm_cli.report.ranking import ABOUT, NORMS, RANKING, draw_ranking
+from btgm_cli.runs import write_table
+from btgm_cli.seeds import derived_generator
+
+WALK = "ranking_k.csv"
+TRIED = 64
+"""Draws on which every criterion is tried before the first is ranked."""
+
+PAPER = "paper (§4.2, another GAN): maximum norm 60-100 for h, 10-15 for log h"
+
+LatentFunction = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, checked; see `conf/rank.yaml`."""
+
+    model_name: str
+    model: GenerativeModel
+    criteria: dict[str, LatentFunction]
+    z: Tensor
+    kl: float
+    seed: int
+    out: Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Rank criteria and leave tables and a picture.
+
+    Raises:
+        SettingError: a setting or a criterion that cannot be used, or a folder that is taken.
+    """
+    if any(argument in ("-h", "--help") for argument in argv):
+        print(f"usage: btgm rank [SETTING=VALUE ...]\n\n{_file().read_text()}", end="")
+        return 0
+    started = time.perf_counter()
+    request = _read(argv)
+    looks, tilts, rows = {}, {}, []
+    for name, f in tqdm(request.criteria.items(), desc="criteria", disable=None):
+        looks[name] = look(name, f, request.z)
+        tilts[name] = walk(looks[name])
+        rows.append(rank(name, looks[name], tilts[name], request.kl))
+    rows = in_order(rows)
+    _write(request, rows, looks, tilts, time.perf_counter() - started)
+    _tell(rows, request.out)
+    return 0
+
+
+def _read(overrides: Sequence[str]) -> Request:
+    """The settings, each checked before any work."""
+    for group, _, value in (override.partition("=") for override in overrides):
+        if group in GROUPS and group != "model":  # of `btgm run`: Hydra's refusal names no choice
+            raise SettingError(group, value, f"unknown setting; choose from {', '.join(_known())}")
+    cfg = compose_config("rank", overrides)
+    _check(cfg)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    name = str(cfg.hydra.runtime.choices.model)
+    device = pick_device(cfg.device)
+    model = build_object(cfg.model, "model")
+    if hasattr(model, "to"):
+        model = model.to(device)
+    z = model.sample_prior(cfg.n, derived_generator(cfg.seed, "rank", device=device))
+    criteria = {str(item): _criterion(str(item), model) for item in cfg.criteria}
+    for criterion, f in criteria.items():
+        values(criterion, f, z[:TRIED])
+    return Request(name, model, criteria, z, float(cfg.kl), cfg.seed, _folder(cfg.out, name))
+
+
+def _check(cfg: DictConfig) -> None:
+    """Refuse unknown settings, and values of the wrong type or out of range."""
+    for key in cfg:
+        if key not in ("hydra", *_known()):
+            expected = f"unknown setting; choose from {', '.join(_known())}"
+            raise SettingError(str(key), cfg[key], expected)
+    for key, least in {"n": LEAST_DRAWS, "seed": 0, "threads": 1}.items():
+        if not _is_number(cfg[key], int, least) and not (key == "threads" and cfg[key] is None):
+            raise SettingError(key, cfg[key], f"must be a whole number, {least} or more")
+    if not _is_number(cfg.kl, int | float, 0) or cfg.kl == 0:
+        raise SettingError("kl", cfg.kl, "must be a positive number of nats")
+    if cfg.out is not None and not isinstance(cfg.out, str):
+        raise SettingError("out", cfg.out, "must be a folder")
+    names = list(cfg.criteria) if isinstance(cfg.criteria, ListConfig) else []
+    if not names or len(set(names)) < len(names) or not all(isinstance(n, str) for n in names):
+        given = OmegaConf.to_container(cfg.criteria) if names else cfg.criteria
+        expected = "must be a list of different criteria, such as [class4,log_class4]"
+        raise SettingError("criteria", given, expected)
+
+
+def _known() -> list[str]:
+    return ["model", *(str(key) for key in OmegaConf.load(_file()) if key != "defaults")]
+
+
+def _is_number(value: Any, kind: Any, least: int) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and least <= value < math.inf
+
+
+def _criterion(name: str, model: GenerativeModel) -> LatentFunction:
+    """The criterion of this name, as a function of z."""
+    try:
+        criterion = load_criterion(name)
+    except SettingError as error:
+        if error.setting != "criterion":
+            raise
+        # What was typed is an item of `criteria`.
+        raise SettingError("criteria", name, str(error).partition(": ")[2]) from error
+    return lambda z: criterion(model.decode(z))
+
+
+def _folder(out: str | None, model: str) -> Path:
+    """Where to write.
+
+    Raises:
+        SettingError: a ranking is there already.
+    """
+    path = Path("outputs", "rank", model, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
+    path = path if out is None else Path(out)
+    if (path / RANKING).exists():
+        raise SettingError("out", str(path), f"already holds a {RANKING}; choose another folder")
+    return path
+
+
+def _file() -> Path:
+    return conf_dir() / "rank.yaml"
+
+
+def _write(
+    request: Request,
+    rows: Sequence[Ranked],
+    looks: dict[str, Look],
+    tilts: dict[str, list[Reference]],
+    seconds: float,
+) -> None:
+    """Tables first, then the picture, from the files alone."""
+    out = request.out
+    with replacing(out / NORMS) as temporary:
+        norms = {row.criterion: looks[row.criterion].norms.float().numpy() for row in rows}
+        np.savez(temporary, allow_pickle=False, **norms)
+    walks = [_walk_rows(row, tilts[row.criterion]) for row in rows]
+    write_table(out / WALK, [line for lines in walks for line in lines])
+    about = {
+        "model": request.model_name,
+        "n": len(request.z),
+        "kl": request.kl,
+        "seed": request.seed,
+        "device": str(request.z.device),
+        "threads": torch.get_num_threads(),
+        "recommendation": recommend(rows),
+        "wall_seconds": round(seconds, 1),
+        "versions": {"btgm": __version__, "torch": torch.__version__},
+    }
+    write_json(out / ABOUT, about)
+    write_table(out / RANKING, [row.row for row in rows])
+    draw_ranking(out)
+
+
+def _walk_rows(row: Ranked, tilts: Sequence[Reference]) -> list[dict[str, Any]]:
+    """Rows of `ranking_k.csv`: what importance sampling from p is worth at each β."""
+    return [
+        {
+            "criterion": row.criterion,
+            "beta": tilt.beta / row.std,
+            "beta_normalized": tilt.beta,
+            "kl": tilt.kl,
+            "ess": tilt.ess,
+            "pareto_k": tilt.pareto_k,
+            "reliable": tilt.reliable,
+        }
+        for tilt in tilts
+    ]
+
+
+def _tell(rows: Sequence[Ranked], out: Path) -> None:
+    """What the terminal shows: the table, the paper's figures, which to take, the folder."""
+    table = pd.DataFrame([_shown(row) for row in rows])
+    print(table.to_string(index=False))
+    if any(re.fullmatch(r"(log_)?class\d*", row.criterion) for row in rows):
+        print(PAPER)
+    print(recommend(rows))
+    print(out)
+
+
+def _shown(row: Ranked) -> dict[str, str]:
+    """One line of the table on the terminal."""
+    return {
+        "criterion": row.criterion,
+        "difficulty": difficulty_text(row),
+        "median norm": f"{row.norm_median:.3g}",
+        "mean": f"{row.norm_mean:.3g}",
+        "p99": f"{row.norm_p99:.3g}",
+        "max": f"{row.norm_max:.3g}",
+        "plateau": f"{row.plateau:.1%}",
+        "tail": ratio_text(row),
+        "max KL": f"{'> ' * row.kl_max_is_bound}{row.kl_max:.2f}",
+        "Pareto k at 1 nat": f"{row.row['pareto_k_at_kl_1']:.2f}",
+    }
