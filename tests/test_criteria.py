@@ -1,10 +1,31 @@
 """Criteria against values worked out by hand, and against each other."""
 
+import math
+
 import pytest
 import torch
 
-from btgm_cli.core import SettingError
-from btgm_cli.criteria import ClassProbability, Entropy, LogClass, LogOdds, SecondClass
+from btgm_cli.core import Classified, SettingError, Target
+from btgm_cli.criteria import (
+    Affine,
+    ClassProbability,
+    Entropy,
+    Linear,
+    LogClass,
+    LogOdds,
+    Normalized,
+    SecondClass,
+    WeightedSum,
+    negated,
+)
+from btgm_cli.criteria.combined import settled
+from btgm_cli.flows import InverseAutoregressive
+from btgm_cli.latent import LatentCriterion
+from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.seeds import derived_generator
+from btgm_cli.tuning import Tuning, tune
+
+GENERATOR = derived_generator(0)
 
 
 class Fixed(torch.nn.Module):
@@ -60,3 +81,73 @@ def test_classes_are_told_by_every_criterion_of_a_classifier():
 def test_a_class_that_is_not_there_is_refused_by_name(build, setting):
     with pytest.raises(SettingError, match=setting):
         build()
+
+
+def first_pixel(x):
+    return x.flatten(1)[:, 0]
+
+
+def test_an_affine_criterion_by_hand():
+    torch.testing.assert_close(Affine(first_pixel, 2.0, -1.0)(X), torch.tensor([0.0, -0.8]))
+    torch.testing.assert_close(negated(first_pixel)(X), torch.tensor([-0.5, -0.1]))
+
+
+def test_a_weighted_sum_by_hand():
+    total = WeightedSum({"p": first_pixel, "h": ClassProbability(1)}, {"h": 10, "p": 2})
+    torch.testing.assert_close(total(X), torch.tensor([3.5, 7.2]))
+    torch.testing.assert_close(total.parts(X)[:, 1], torch.tensor([0.25, 0.7]))
+    torch.testing.assert_close(total.weighted([1, 0])(X), first_pixel(X))
+
+
+def test_normalized_under_p_has_mean_0_and_variance_1():
+    model = Gaussian(3)
+    f = Normalized(lambda x: 5.0 + 3.0 * x[:, 0]).under(model, derived_generator(0))
+    values = f(model.sample_prior(40_000, derived_generator(1))).double()
+    # Both the draws that it was normalized by and these are finite many.
+    error = math.sqrt(1 / 10_000 + 1 / 40_000)
+    assert abs(values.mean().item()) <= 4 * error
+    assert abs(values.std().item() - 1) <= 4 * error / math.sqrt(2)
+    assert f.own_beta == pytest.approx(1 / 3, rel=4 / math.sqrt(2 * 10_000))
+
+
+def test_normalization_reaches_into_combinations():
+    model, generator = Gaussian(3), derived_generator(0)
+    ramp = Normalized(lambda x: 4.0 * x[:, 0])
+    total = settled(WeightedSum({"a": ramp, "b": Linear()}, {"a": 1, "b": 1}), model, generator)
+    x = model.sample_prior(5000, derived_generator(1))
+    torch.testing.assert_close(total.parts(x)[:, 0].std(), torch.tensor(1.0), atol=0.06, rtol=0)
+    assert settled(negated(ramp), model, generator).own_beta == pytest.approx(-0.25, rel=0.03)
+    assert settled(first_pixel, model, generator) is first_pixel
+
+
+def test_what_cannot_be_normalized_is_refused():
+    with pytest.raises(SettingError, match="cannot be normalized"):
+        Normalized(lambda x: 0 * x[:, 0]).under(Gaussian(3), derived_generator(0))
+    with pytest.raises(SettingError, match="call its method `under` first"):
+        Normalized(Linear())(torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("weights", [{"a": 1}, {"a": 1, "b": 1, "c": 1}])
+def test_weights_must_be_those_of_the_terms(weights):
+    with pytest.raises(SettingError, match=r"criterion\.weights.*each of a, b"):
+        WeightedSum({"a": Linear(), "b": Linear()}, weights)
+
+
+def test_classes_are_told_through_combinations_and_only_if_there_are_any():
+    inner = negated(LogClass(0))
+    assert isinstance(inner, Classified)
+    assert inner.classes(X).tolist() == [0, 1]
+    assert isinstance(WeightedSum({"p": first_pixel, "c": inner}, {"p": 1, "c": 1}), Classified)
+    assert not isinstance(negated(first_pixel), Classified)
+
+
+def test_beta_is_told_on_both_scales():
+    """The tilt of 3 x₀ at β is that of the normalized criterion at 3 β."""
+    model = Gaussian(3)
+    f = LatentCriterion(model, Normalized(lambda x: 3.0 * x[:, 0]).under(model, GENERATOR))
+    settings = Tuning(first_steps=5, n_eval=500, n_reference=20_000, acceptance=1.0)
+    flow = InverseAutoregressive(3, depth=1, hidden=[8])
+    target = Target(betas=[0.6])
+    point = tune(model, f.criterion, target=target, flow=flow, settings=settings).points[-1]
+    assert point.beta_own == pytest.approx(0.2, rel=0.03)
+    assert point.beta_normalized == pytest.approx(0.6, rel=0.03)

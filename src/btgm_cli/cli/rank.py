@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,9 @@ from tqdm import tqdm
 from btgm_cli import __version__
 from btgm_cli.config import GROUPS, build_object, compose_config, conf_dir, pick_device
 from btgm_cli.core import GenerativeModel, Reference, SettingError
+from btgm_cli.criteria.combined import settled
 from btgm_cli.files import replacing, write_json
+from btgm_cli.latent import LatentCriterion
 from btgm_cli.loading import load_criterion
 from btgm_cli.ranking import (
     LEAST_DRAWS,
@@ -46,8 +48,6 @@ TRIED = 64
 
 PAPER = "paper (§4.2, another GAN): maximum norm 60-100 for h, 10-15 for log h"
 
-LatentFunction = Callable[[Tensor], Tensor]
-
 
 @dataclass(frozen=True)
 class Request:
@@ -55,7 +55,7 @@ class Request:
 
     model_name: str
     model: GenerativeModel
-    criteria: dict[str, LatentFunction]
+    criteria: dict[str, LatentCriterion]
     z: Tensor
     kl: float
     seed: int
@@ -99,7 +99,7 @@ def _read(overrides: Sequence[str]) -> Request:
     if hasattr(model, "to"):
         model = model.to(device)
     z = model.sample_prior(cfg.n, derived_generator(cfg.seed, "rank", device=device))
-    criteria = {str(item): _criterion(str(item), model) for item in cfg.criteria}
+    criteria = {str(item): _criterion(str(item), model, cfg.seed) for item in cfg.criteria}
     for criterion, f in criteria.items():
         values(criterion, f, z[:TRIED])
     return Request(name, model, criteria, z, float(cfg.kl), cfg.seed, _folder(cfg.out, name))
@@ -133,7 +133,7 @@ def _is_number(value: Any, kind: Any, least: int) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and least <= value < math.inf
 
 
-def _criterion(name: str, model: GenerativeModel) -> LatentFunction:
+def _criterion(name: str, model: GenerativeModel, seed: int) -> LatentCriterion:
     """The criterion of this name, as a function of z."""
     try:
         criterion = load_criterion(name)
@@ -142,7 +142,7 @@ def _criterion(name: str, model: GenerativeModel) -> LatentFunction:
             raise
         # What was typed is an item of `criteria`.
         raise SettingError("criteria", name, str(error).partition(": ")[2]) from error
-    return lambda z: criterion(model.decode(z))
+    return LatentCriterion(model, settled(criterion, model, derived_generator(seed, "normalize")))
 
 
 def _folder(out: str | None, model: str) -> Path:
