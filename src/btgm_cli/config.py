@@ -251,7 +251,10 @@ def _keys(name: str, setting: str, overrides: Sequence[str], root: Path | None) 
     """The settings beside the one that was asked for, under the groups that were chosen."""
     chosen = [item for item in overrides if item.split("=")[0] in (*GROUPS, "hydra.searchpath")]
     with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
-        node: Any = compose(name, overrides=chosen)
+        try:
+            node: Any = compose(name, overrides=chosen)
+        except HydraException:  # one of them is a group that this command does not have
+            node = compose(name)
     for part in setting.split(".")[:-1]:
         node = node.get(part) if OmegaConf.is_dict(node) else None
     return [str(key) for key in node if not str(key).startswith("_")] if node else list(GROUPS)

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from btgm_cli import __version__
-from btgm_cli.config import GROUPS, build_object, compose_config, conf_dir, pick_device
+from btgm_cli.config import build_object, compose_config, conf_dir, pick_device
 from btgm_cli.core import GenerativeModel, Reference, SettingError
 from btgm_cli.criteria.combined import settled
 from btgm_cli.files import replacing, write_json
@@ -86,9 +86,6 @@ def main(argv: Sequence[str]) -> int:
 
 def _read(overrides: Sequence[str]) -> Request:
     """The settings, each checked before any work."""
-    for group, _, value in (override.partition("=") for override in overrides):
-        if group in GROUPS and group != "model":  # of `btgm run`: Hydra's refusal names no choice
-            raise SettingError(group, value, f"unknown setting; choose from {', '.join(_known())}")
     cfg = compose_config("rank", overrides)
     _check(cfg)
     if cfg.threads is not None:
