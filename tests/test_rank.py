@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -254,3 +255,15 @@ def test_a_bad_setting_is_named_and_nothing_is_written(here, capsys, setting, na
 def test_the_help_shows_the_settings(capsys):
     assert main(["rank", "--help"]) == 0
     assert "criteria: [class4, log_class4]" in capsys.readouterr().out
+
+
+def test_within_the_error_of_the_difficulty_the_smaller_plateau_comes_first(z):
+    def row_of(name, difficulty, error, plateau):
+        row = ranked(load_criterion("linear"), z, name)
+        return replace(row, difficulty=difficulty, difficulty_se=error, plateau=plateau)
+
+    flat, sloping = row_of("flat", 40.0, 6.0, 0.85), row_of("sloping", 44.0, 3.0, 0.08)
+    far = row_of("far", 400.0, 9.0, 0.0)
+    rows = in_order([far, flat, sloping])
+    assert [row.criterion for row in rows] == ["sloping", "flat", "far"]
+    assert "within the error; the smaller plateau decides" in recommend(rows)

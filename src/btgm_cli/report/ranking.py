@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from btgm_cli.files import replacing
+from btgm_cli.report import save
 from btgm_cli.report.style import REFERENCE, SMALL, TITLE, TUNED, Array, in_house_style
 from btgm_cli.runs import read_table
 
@@ -48,10 +48,7 @@ def draw_ranking(path: Path) -> list[Path]:
     heading += ", its outline in blue in the others" if len(norms) > 1 else ""
     figure = ranking_figure(read_table(path / RANKING), norms, heading)
     pictures = [path / f"ranking.{kind}" for kind in ("png", "pdf")]
-    for picture in pictures:
-        with replacing(picture) as temporary:
-            figure.savefig(temporary)
-    return pictures
+    return [save(figure, picture) for picture in pictures]
 
 
 @in_house_style
@@ -77,7 +74,7 @@ def ranking_figure(table: pd.DataFrame, norms: Mapping[str, Array], heading: str
         if slopes is not best:
             axes.stairs(_density(best, edges), edges, color=REFERENCE, linewidth=0.9)
         axes.set_title(str(row["criterion"]), loc="left")
-        axes.annotate(_about(row, slopes, edges[-1]), (0.98, 0.96), fontsize=SMALL, **CORNER)
+        axes.annotate(_about(row, slopes), (0.98, 0.96), fontsize=SMALL, **CORNER)
     for spare, above in zip(panels[len(table) :], panels[len(table) - columns :], strict=False):
         spare.remove()
         above.tick_params(labelbottom=True)
@@ -108,13 +105,17 @@ def _heights(norms: Mapping[str, Array], edges: Array) -> tuple[float, float]:
     return bottom, peak * (peak / bottom) ** HEADROOM
 
 
-def _about(row: pd.Series[Any], slopes: Array, top: float) -> str:
+def _about(row: pd.Series[Any], slopes: Array) -> str:
     """What the histogram does not show."""
     if not np.isfinite(slopes).any():
         return "no gradient in z"
     lines = [
-        f"difficulty {row['difficulty']:.3g} ± {row['difficulty_se']:.2g}",
+        f"difficulty {_short(row['difficulty'])} ± {_short(row['difficulty_se'])}",
         f"{row['plateau']:.0%} on a plateau",
-        f"{(slopes > top).mean():.1%} off the axis, max {row['norm_max']:.3g}",
+        f"largest {_short(row['norm_max'])}",
     ]
     return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"

@@ -15,6 +15,7 @@ class Gradient(StrEnum):
     AUTO = "auto"
     REPARAMETRISED = "reparametrised"
     SCORE = "score"
+    PARTICLES = "particles"
 
 
 @dataclass(frozen=True)

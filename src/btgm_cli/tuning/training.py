@@ -159,8 +159,7 @@ def _step(
     for group in training.optimizer.param_groups:
         group["lr"] = settings.learning_rate * rate
     z0 = f.model.sample_prior(settings.batch_size, training.generator)
-    loss_of = score_loss if settings.gradient is Gradient.SCORE else reparametrised_loss
-    batch = loss_of(f, training.flow, z0, beta)
+    batch = LOSSES[settings.gradient](f, training.flow, z0, beta)
     training.optimizer.zero_grad()
     batch.loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(training.flow.parameters(), MAX_GRADIENT_NORM)
@@ -207,6 +206,32 @@ def score_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float) -> Batch
     back, log_det = flow.inverse(z)
     log_q = f.model.prior_log_prob(back) - log_det
     return Batch((advantage * log_q).mean(), z, log_ratio, values)
+
+
+def particles_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float) -> Batch:
+    """Minus the weighted log-likelihood of particles, up to a constant KL(q_β‖q̂), by values of f̂.
+
+    The particles are fresh in each batch, half of them draws of p and half of q̂, and weighted
+    towards the tilt as draws of that mixture: no pool to overfit, and no mode of p lost sight of.
+    """
+    half = len(z0) // 2
+    with torch.no_grad():
+        z = torch.cat([flow(z0[:half])[0], z0[half:]])
+        values = f(z)
+    back, log_det = flow.inverse(z)
+    log_p, log_q = f.model.prior_log_prob(z), f.model.prior_log_prob(back) - log_det
+    mixture = torch.logaddexp(log_q.detach(), log_p) - math.log(2)
+    weights = torch.softmax(log_p + beta * values.to(log_p) - mixture, 0)
+    log_ratio = (log_q - log_p).detach()
+    return Batch(-(weights * log_q).sum(), z, log_ratio, values)
+
+
+LOSSES = {
+    Gradient.AUTO: reparametrised_loss,
+    Gradient.REPARAMETRISED: reparametrised_loss,
+    Gradient.SCORE: score_loss,
+    Gradient.PARTICLES: particles_loss,
+}
 
 
 def _annealed(schedule: Schedule, progress: float, share: float) -> float:

@@ -207,49 +207,6 @@ def rank(name: str, seen: Look, tilts: Sequence[Reference], kl: float) -> Ranked
     )
 
 
-def in_order(rows: Sequence[Ranked]) -> list[Ranked]:
-    """The easiest first, those that cannot be compared last."""
-    return sorted(rows, key=lambda row: (math.isnan(row.difficulty), row.difficulty))
-
-
-def recommend(rows: Sequence[Ranked]) -> str:
-    """Which of `rows`, in order, to take and why, and what does not compare, in a few words."""
-    compared = [row for row in rows if not math.isnan(row.difficulty)]
-    sentences = [_reason(compared)] if compared else []
-    for remark in dict.fromkeys(row.remark for row in rows if row.remark):
-        names = ", ".join(row.criterion for row in rows if row.remark == remark)
-        sentences.append(f"{names}: {remark}.")
-    return " ".join(sentences)
-
-
-def _reason(rows: Sequence[Ranked]) -> str:
-    """Why the first of `rows`, all comparable, comes first."""
-    best = rows[0]
-    text = f"{best.criterion} comes first: difficulty {difficulty_text(best)}"
-    text += f" at KL = {best.kl_compared:.3g}"
-    flat = f"{best.plateau:.0%} of the draws of p lie on a plateau"
-    tail = f"the 99th percentile of the slope is {ratio_text(best)} times its median"
-    if len(rows) > 1:
-        second = rows[1]
-        text += f", against {difficulty_text(second)} for {second.criterion}"
-        error = math.hypot(best.difficulty_se, second.difficulty_se)
-        if second.difficulty - best.difficulty < 2 * error:
-            text += " (within the error: raise n to tell them apart)"
-        flat += f" (against {second.plateau:.0%})"
-        tail += f" (against {ratio_text(second)})"
-    return f"{text}; {flat}, and {tail}."
-
-
-def difficulty_text(row: Ranked) -> str:
-    """The difficulty as a sentence or a table has it."""
-    return f"{row.difficulty:.3g} ± {row.difficulty_se:.2g}"
-
-
-def ratio_text(row: Ranked) -> str:
-    """The tail ratio, likewise."""
-    return f"{row.tail_ratio:,.0f}" if row.tail_ratio >= 100 else f"{row.tail_ratio:.2g}"
-
-
 def _with_slope(name: str, f: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
     """f and |∇_z f|, each of shape (n,), in double precision on the CPU."""
     z = z.detach().requires_grad_()
