@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
 from btgm_cli import load_run
@@ -114,6 +115,30 @@ def test_the_gan_is_tuned_against_importance_sampling(here):
     assert len(summary["checkpoint_hash"]) == len(summary["classifier_hash"]) == 64
 
 
+def test_several_wishes_at_once_from_the_command_line(here, capsys):
+    terms = ["criterion=sum", "criterion@criterion.terms.first=linear"]
+    terms += ["criterion@criterion.terms.second=quadratic", "tuning.n_reference=20000"]
+    wishes = "target.at_least={first: 0.5, second: -1.5}"
+    code, run = run_in("both", *terms, wishes, "tuning.first_steps=200", "tuning.tolerance=0.05")
+    assert code == 0
+    table, trace = pd.read_csv(run / "pareto.csv"), pd.read_csv(run / "trace.csv")
+    last = trace.iloc[-1]
+    for name, wish in (("first", 0.5), ("second", -1.5)):
+        assert last[f"at_least_{name}"] == wish
+        assert last[f"mean_{name}"] >= wish - max(0.05 * 0.5, 2 * last[f"mean_{name}_se"])
+    multipliers = np.array([last["multiplier_first"], last["multiplier_second"]])
+    weights = [float(part) for part in str(table["weights"].iloc[-1]).split()]
+    assert np.allclose(np.array(weights) * table["beta"].iloc[-1], multipliers)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["target"] == {"at_least": {"first": 0.5, "second": -1.5}}
+    # Its draws know the weights that were found, which the configuration does not.
+    assert main(["sample", "both", "n=2000", "out=draws.npz"]) == 0
+    drawn = np.load("draws.npz")
+    x = torch.from_numpy(drawn["x"])
+    first, second = x.sum(1) / np.sqrt(x.shape[1]), -0.5 * x.square().sum(1)
+    assert np.allclose(drawn["f"], weights[0] * first + weights[1] * second, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_the_default_run_is_as_tight_as_the_readme_says(here):
     assert main(["run", "model=gan_mnist", "criterion=log_class4", "hydra.run.dir=gan"]) == 0
@@ -192,7 +217,7 @@ def test_a_sweep_makes_one_run_directory_each(here):
 @pytest.mark.parametrize(
     ("arguments", "setting", "words"),
     [
-        (["target.C_DD=1"], "target.C_DD", "choose from C_D, C_f, rho, betas"),
+        (["target.C_DD=1"], "target.C_DD", "choose from C_D, C_f, rho, at_least, betas"),
         (["target.C_D=1", "target.rho=0.1"], "target", "give one target, not 2"),
         (["target.C_D=abc"], "target.C_D", "must be a number"),
         (["target.C_D=-1"], "target.C_D", "positive"),
@@ -212,6 +237,9 @@ def test_a_sweep_makes_one_run_directory_each(here):
         (["tuning.gradient=adam"], "tuning.gradient='adam'", "auto, reparametrised, score"),
         (["tuning.f_samples=0"], "tuning.f_samples=0", "1 or more"),
         (["tuning.f_samples=3"], "tuning.f_samples=3", "same x each time"),
+        (["target.at_least={first:1}"], "target.at_least", "has no terms"),
+        (["target.at_least=2"], "target.at_least=2", "must be {NAME: NUMBER"),
+        (["criterion=sum", "target.at_least={first:1}"], "target.at_least", "first, second"),
         (["target.betas=2"], "target.betas=2", "list of numbers"),
         (["seed=-1"], "seed=-1", "0 or more"),
         (["threads=0"], "threads=0", "1 or more"),

@@ -15,6 +15,7 @@ from btgm_cli.models.gaussian import Gaussian
 from btgm_cli.multipliers import solve
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tuning import Tuning, tune
+from tests.test_tuning import KilledError, MemoryJournal
 
 DIM = 3
 FIRST, SLANTED = [1.0, 0.0, 0.0], [0.6, 0.8, 0.0]
@@ -27,7 +28,7 @@ def two():
     return WeightedSum({"a": Linear(FIRST), "b": Linear(SLANTED)}, {"a": 1.0, "b": 1.0})
 
 
-def run(at_least, criterion=None, **choices):
+def run(at_least, criterion=None, journal=None, **choices):
     flow = InverseAutoregressive(DIM, depth=2, hidden=[32])
     quick = Tuning(
         **{
@@ -42,7 +43,9 @@ def run(at_least, criterion=None, **choices):
     )
     criterion = criterion or two()
     target = Target(at_least=at_least)
-    return tune(Gaussian(DIM), criterion, target=target, flow=flow, settings=quick)
+    return tune(
+        Gaussian(DIM), criterion, target=target, flow=flow, settings=quick, journal=journal
+    )
 
 
 @pytest.mark.parametrize("wish", [(0.5, 0.5), (0.9, 0.6), (0.2, 0.8)])
@@ -111,6 +114,18 @@ def test_one_is_held_while_another_is_pushed():
     row = result.trace[-1]
     assert abs(row["mean_b"]) <= max(0.01, 2 * row["mean_b_se"])
     assert row["multiplier_b"] > 0.3
+
+
+@pytest.mark.parametrize("events", [1, 2, 4])
+def test_a_killed_search_goes_on_to_the_same_numbers(events):
+    short = {"first_steps": 90, "steps": 40, "checkpoint_every": 25, "n_eval": 1000}
+    whole = run({"a": 0.9, "b": 0.8}, **short, max_updates=3)
+    journal = MemoryJournal(events)
+    with pytest.raises(KilledError):
+        run({"a": 0.9, "b": 0.8}, journal=journal, **short, max_updates=3)
+    journal.events = 10**9
+    resumed = run({"a": 0.9, "b": 0.8}, journal=journal, **short, max_updates=3)
+    assert resumed.trace == whole.trace
 
 
 def test_wishes_that_p_grants_already_leave_it_as_it_is():

@@ -8,6 +8,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -184,6 +185,9 @@ def _hash(node: DictConfig, key: str) -> str | None:
 
 
 def _listed(value: Any) -> Any:
+    """A target's value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {name: float(item) for name, item in value.items()}
     return [float(item) for item in value] if not isinstance(value, int | float) else value
 
 
