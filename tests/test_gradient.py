@@ -13,7 +13,12 @@ from btgm_cli.latent import LatentCriterion
 from btgm_cli.models.gaussian import Gaussian
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tuning import Gradient, Tuning, tune
-from btgm_cli.tuning.training import reparametrised_loss, score_loss
+from btgm_cli.tuning.training import (
+    Batch,
+    particles_loss,
+    reparametrised_loss,
+    score_loss,
+)
 
 DIM, BETA = 4, 0.8
 MODEL = Gaussian(DIM)
@@ -101,3 +106,28 @@ def test_reparametrising_what_has_no_gradient_is_refused():
     settings = Tuning(gradient=Gradient.REPARAMETRISED)
     with pytest.raises(SettingError, match=r"tuning\.gradient.*beyond has no gradient"):
         tune(MODEL, beyond, settings=settings)
+
+
+def likelihood_loss(f, flow, z0, beta):
+    """Minus the log-likelihood of exact draws of the tilt."""
+    z = f.criterion.tilted(beta, z0)
+    back, log_det = flow.inverse(z)
+    log_q = f.model.prior_log_prob(back) - log_det
+    return Batch(-log_q.mean(), z, log_q, log_q)
+
+
+def test_particles_follow_the_likelihood_of_exact_draws():
+    f, flow = LatentCriterion(MODEL, Linear()), shaken(small_flow())
+    found = gradients(particles_loss, f, flow, batches=40, size=1000)
+    exact = gradients(likelihood_loss, f, flow, batches=40, size=1000)
+    error = (found.var(0) / len(found) + exact.var(0) / len(exact)).sqrt()
+    assert ((found.mean(0) - exact.mean(0)).abs() <= 4 * error).all()
+    assert (exact.mean(0).abs() > 4 * error).any()
+
+
+def test_particles_leave_no_part_of_a_rare_event_out():
+    settings = replace(QUICK, gradient=Gradient.PARTICLES, first_steps=200)
+    target = Target(betas=[3.0])
+    point = tune(MODEL, beyond, target=target, flow=small_flow(), settings=settings).points[-1]
+    assert point.coverage >= 0.95
+    assert point.pareto_k <= 0.7

@@ -28,8 +28,10 @@ class Tuning:
         batch_size: draws a step.
         learning_rate: peak of Adam's one-cycle rate.
         anneal: share of the steps over which β moves from the last value to the new one.
-        gradient: reparametrised follows ∇f̂ (Eq. 9); score needs values of f alone, and some three
-            times the time; auto is the first, or the second where f has no gradient.
+        gradient: reparametrised follows ∇f̂ (Eq. 9); score and particles need values of f alone,
+            and two to three times as long; score descends the same loss, particles the opposite
+            divergence, which covers the tilt sooner and leaks more. auto is reparametrised, or
+            score where f has no gradient.
         f_samples: draws of x for each z behind f̂ (Eq. 10); null is 1, or 8 for a stochastic
             decoder.
         average: share of the steps, the last ones, whose weights are averaged into the result.
