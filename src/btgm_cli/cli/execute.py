@@ -137,6 +137,8 @@ def _summary(
     last = result.points[-1]
     reached = {
         "beta": last.moments.beta,
+        "beta_own": last.beta_own,
+        "beta_normalized": last.beta_normalized,
         "mean_f": last.moments.mean,
         "kl": last.moments.kl,
         "kl_gap": last.kl_gap,
