@@ -92,16 +92,14 @@ class LatentCriterion:
             return self.criterion(x) if self._noise is None else self(z), x
 
     def _decoded(self, z: Tensor) -> Tensor:
-        """All x of each z, shape (n · f_samples, *X)."""
+        """All x of all z, shape (f_samples · n, *X), the first of each z first."""
         if self._noise is None or not isinstance(self.model, StochasticDecoder):
             return self.model.decode(z)
-        k = len(self._noise)
-        noise = self._noise.repeat(len(z), *[1] * (self._noise.dim() - 1))
-        return self.model.decode_with(z.repeat_interleave(k, 0), noise)
+        return self.model.decode_with(z, self._noise[:, None]).flatten(0, 1)
 
     def _mean(self, f: Tensor) -> Tensor:
-        """The mean over noise of values (n · f_samples, …), shape (n, …)."""
-        return f if self._noise is None else f.view(-1, len(self._noise), *f.shape[1:]).mean(1)
+        """The mean over noise of values (f_samples · n, …), shape (n, …)."""
+        return f if self._noise is None else f.unflatten(0, (len(self._noise), -1)).mean(0)
 
 
 def draw_x(model: GenerativeModel, z: Tensor, generator: torch.Generator) -> Tensor:
