@@ -40,6 +40,19 @@ class GenerativeModel(Protocol):
         ...
 
 
+@runtime_checkable
+class StochasticDecoder(Protocol):
+    """A model whose x given z is random, through noise that can be held fixed."""
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n noises, shape (n, *E)."""
+        ...
+
+    def decode_with(self, z: Tensor, noise: Tensor) -> Tensor:
+        """x (n, *X) for z (n, D) and noise (n, *E), differentiable in z."""
+        ...
+
+
 class Criterion(Protocol):
     """What to favour: f(x), larger is better. A plain function qualifies."""
 
