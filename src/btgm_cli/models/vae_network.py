@@ -20,6 +20,8 @@ BLOCKS = 10
 LENGTH = 21
 FLOOR_KW = 0.01
 LOG_SCALE_RANGE = 2.5
+KNEE = 3.0
+"""c over the mean power: larger fits better, and makes the tails of a tilt heavier."""
 
 
 class Convolution(nn.Linear):
@@ -109,8 +111,8 @@ class VaeNetwork(StoredNetwork):
     def __init__(
         self,
         points: int = 336,
-        latent_dim: int = 16,
-        channels: int = 32,
+        latent_dim: int = 12,
+        channels: int = 48,
         encoder_channels: int = 48,
         couplings: int = 6,
         hidden: int = 64,
@@ -147,7 +149,7 @@ class VaeNetwork(StoredNetwork):
 
     def set_scale(self, x: Tensor) -> None:
         """Take the scale of power from curves x (n, points), kW, before any training."""
-        self.unit_kw.copy_(2 * x.mean())
+        self.unit_kw.copy_(KNEE * x.mean())
         y = self._to_y(x)
         self.centre.copy_(y.mean(0))
         self.width.copy_((y - y.mean(0)).std())

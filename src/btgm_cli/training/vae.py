@@ -38,13 +38,13 @@ class VaeSettings:
     """
 
     households: int = 10
-    steps: int = 14_000
+    steps: int = 10_000
     batch: int = 128
-    rate: float = 1e-3
-    hold: float = 0.5
+    rate: float = 1.5e-3
+    hold: float = 0.3
     warmup: float = 0.1
     average: float = 0.999
-    latent_dim: int = 16
+    latent_dim: int = 12
     channels: int = 48
     encoder_channels: int = 48
     couplings: int = 6
