@@ -14,7 +14,7 @@ COMMANDS = {
     "report": "redraw the pictures of a run directory",
     "list": "show the models and criteria",
     "train": "train a base model or classifier",
-    "data": "fetch the data that training needs",
+    "data": "fetch or build the data that training needs",
 }
 
 USAGE = "usage: btgm COMMAND [SETTING=VALUE ...]\n\n" + "\n".join(
