@@ -91,9 +91,9 @@ def test_any_regular_step_as_energy_or_power(minutes, points, suffix, tmp_path):
     kwh = own(frame).rename(columns={"kWh": "value"})
     kw = kwh.assign(value=kwh["value"] * 60 / minutes)
     built = []
-    for unit, rows in (("kWh", kwh), ("kW", kw)):
+    for unit, readings_of_unit in (("kWh", kwh), ("kW", kw)):
         path = tmp_path / f"{unit}.{suffix}"
-        rows = rows.rename(columns={"value": unit})
+        rows = readings_of_unit.rename(columns={"value": unit})
         csv(rows, path) if suffix == "csv" else rows.to_parquet(path)
         built.append(build_weekly([path], LONDON))
     assert built[0].load_kw.shape == (1, points)
@@ -131,6 +131,7 @@ BAD = {
     "2013-01-16 12:00:00,-0.1": "reading is negative: '-0.1'",
     "tomorrow,0.1": "time stamp cannot be read: 'tomorrow'",
     "2013-01-16 12:07:00,0.1": "off the grid of 30 minutes: '2013-01-16 12:07:00'",
+    "2013-01-16 12:00:07,0.1": "off the grid of 30 minutes: '2013-01-16 12:00:07'",
     "2013-01-17 12:00:00,0.1": "second reading of a household for a time: '2013-01-17 12:00:00",
 }
 

@@ -162,10 +162,11 @@ class _Table:
         rows = self._sound(piece, rows)
         if rows.empty:
             return
-        minutes = ((rows["time"] - FIRST_MONDAY) // pd.Timedelta(minutes=1)).to_numpy(np.int64)
+        since, minute = rows["time"] - FIRST_MONDAY, pd.Timedelta(minutes=1)
+        minutes = (since // minute).to_numpy(np.int64)
         if not self.step_min:
             self.step_min = _step(piece.path, rows["household"], minutes)
-        off = minutes % self.step_min != 0
+        off = (since % (self.step_min * minute)).to_numpy() != np.timedelta64(0)
         self.bad.add(piece, rows[off], f"off the grid of {self.step_min} minutes", "stamp")
         rows, minutes = rows[~off], minutes[~off]
         rows = rows.assign(week=minutes // WEEK_MIN, slot=minutes % WEEK_MIN // self.step_min)
@@ -175,8 +176,9 @@ class _Table:
             self._fill(piece, (household, week), readings)
 
     def _sound(self, piece: Piece, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows with a time stamp and a reading that is a number, not negative."""
+        """The rows with a name, a time stamp and a reading that is a number, not negative."""
         faults = {
+            "household has no name": (rows["household"] == "", "household"),
             "time stamp cannot be read": (rows["time"].isna(), "stamp"),
             "reading is no number": (~np.isfinite(rows["value"]), "text"),
             "reading is negative": (rows["value"] < 0, "text"),
