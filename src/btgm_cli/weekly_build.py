@@ -162,11 +162,10 @@ class _Table:
         rows = self._sound(piece, rows)
         if rows.empty:
             return
-        since, minute = rows["time"] - FIRST_MONDAY, pd.Timedelta(minutes=1)
-        minutes = (since // minute).to_numpy(np.int64)
+        minutes = ((rows["time"] - FIRST_MONDAY) // pd.Timedelta(minutes=1)).to_numpy(np.int64)
         if not self.step_min:
             self.step_min = _step(piece.path, rows["household"], minutes)
-        off = (since % (self.step_min * minute)).to_numpy() != np.timedelta64(0)
+        off = (rows["time"].dt.floor(f"{self.step_min}min") != rows["time"]).to_numpy()
         self.bad.add(piece, rows[off], f"off the grid of {self.step_min} minutes", "stamp")
         rows, minutes = rows[~off], minutes[~off]
         rows = rows.assign(week=minutes // WEEK_MIN, slot=minutes % WEEK_MIN // self.step_min)
