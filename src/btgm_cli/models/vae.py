@@ -52,8 +52,8 @@ class StochasticVae(Vae):
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n noises of unit variance, correlated in time, shape (n, points)."""
-        shape = (n, self.network.points)
-        white = torch.randn(shape, generator=generator, device=generator.device)
+        shape, dtype = (n, self.network.points), self.network.centre.dtype
+        white = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
         return self.network.correlate(white)
 
     def decode_with(self, z: Tensor, noise: Tensor) -> Tensor:
