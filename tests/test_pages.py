@@ -43,7 +43,7 @@ def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, cap
     ["README.md", "CONTRIBUTING.md"]
     + [
         f"experiments/{name}/README.md"
-        for name in ("own_generator", "default_run", "tightness", "bench")
+        for name in ("own_generator", "default_run", "tightness", "bench", "energy_model")
     ],
 )
 def test_links_lead_somewhere(page):

@@ -32,8 +32,8 @@ SHOWN = 10
 HOUSEHOLDS_NAME = "households.csv"
 PUBLISHED_ATTRIBUTION = (
     "Contains data from UK Power Networks' Low Carbon London project: SmartMeter Energy "
-    "Consumption Data in London Households, London Datastore, licensed under Creative Commons "
-    "Attribution (CC BY). Changed: cut into weeks of mean power in kW."
+    "Consumption Data in London Households, London Datastore, Creative Commons Attribution "
+    "(CC BY; its page there has the wording). Changed: cut into weeks of mean power in kW."
 )
 PUBLISHED_DECIMALS = 3
 
