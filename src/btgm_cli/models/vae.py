@@ -15,7 +15,7 @@ SAMPLE = "sample"
 
 
 class Vae(nn.Module):
-    """A frozen VAE that decodes to one smooth curve: a `core.GenerativeModel`.
+    """A frozen VAE that decodes to the mean curve: a `core.GenerativeModel`.
 
     Args:
         network: The network to freeze.
@@ -39,12 +39,8 @@ class Vae(nn.Module):
         return standard_normal_log_prob(z)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The curve without noise, kW, shape (n, points), for z (n, D), differentiable in z.
-
-        It is the median of x given z at each point, and nearly its mean: power is almost linear
-        in the Gaussian y there.
-        """
-        return self.network.to_kw(self.network.curves(z)[0])
+        """E x given z, kW, shape (n, points), for z of shape (n, D), differentiable in z."""
+        return self.network.mean_kw(*self.network.curves(z))
 
 
 class StochasticVae(Vae):
@@ -76,7 +72,8 @@ def load_vae(checkpoint: str = "vae_energy", decode: str = SAMPLE) -> Vae:
 
     Args:
         checkpoint: What to load.
-        decode: `sample` draws curves given z, a `StochasticVae`; `mean` has one for each z.
+        decode: `sample` draws curves given z, a `StochasticVae`; `mean` has one for each z, far
+            smoother than a real one.
 
     Raises:
         SettingError: No such checkpoint, or not one of a VAE; no such way to decode.

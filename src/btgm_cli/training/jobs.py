@@ -145,9 +145,9 @@ class VaeJob:
     def draw(self, network: VaeNetwork, folder: Path) -> None:
         """Draw weeks, and what they share with real ones."""
         real = real_curves(self.data, self.settings.households)
-        sampled, central = model_curves(network)
-        draw_weeks(real, sampled, central, folder / "samples.png")
-        draw_fidelity(real, sampled, central, folder / "fidelity.png")
+        sampled, mean = model_curves(network)
+        draw_weeks(real, sampled, mean, folder / "samples.png")
+        draw_fidelity(real, sampled, mean, folder / "fidelity.png")
 
     def origin(self) -> dict[str, Any]:
         """The checksum of the weekly load, and whom to credit for it."""

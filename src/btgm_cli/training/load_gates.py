@@ -34,7 +34,7 @@ def evaluate_vae(network: VaeNetwork, load: WeeklyLoad, households: int) -> Eval
     weeks, and between two halves of the households.
     """
     real = real_curves(load, households)
-    sampled, central = model_curves(network)
+    sampled, mean = model_curves(network)
     ours, theirs = statistics(sampled), statistics(real)
     differences = relative(ours, theirs)
     gates = [
@@ -48,7 +48,7 @@ def evaluate_vae(network: VaeNetwork, load: WeeklyLoad, households: int) -> Eval
     metrics = {
         **_named("real", theirs),
         **_named("sampled", ours),
-        **_named("central_curve", statistics(central)),
+        **_named("mean_decoder", statistics(mean)),
         "profile_mean_difference": profile.abs().mean().item(),
         **_bounds(network, real),
         "noise_correlation": network.rho().item(),
@@ -64,7 +64,7 @@ def real_curves(load: WeeklyLoad, households: int) -> Tensor:
 
 
 def model_curves(network: VaeNetwork) -> tuple[Tensor, Tensor]:
-    """Curves of the model with and without noise, kW, each (SAMPLES, points)."""
+    """Sampled curves of the model and mean ones, of the same z, kW, each (SAMPLES, points)."""
     vae = StochasticVae(network)
     rng = torch.Generator().manual_seed(SAMPLE_SEED)
     z, noise = vae.sample_prior(SAMPLES, rng), vae.noise(SAMPLES, rng)

@@ -13,12 +13,12 @@ from btgm_cli.files import replacing
 from btgm_cli.training.load_gates import autocorrelation, mean_day
 from btgm_cli.weekly_load import HOURS_PER_WEEK
 
-REAL, MODEL, CENTRAL = "#222222", "#c8442c", "#2c6fc8"
+REAL, MODEL, MEAN = "#222222", "#c8442c", "#2c6fc8"
 WEEKS = 5
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def draw_weeks(real: Tensor, sampled: Tensor, central: Tensor, path: Path) -> None:
+def draw_weeks(real: Tensor, sampled: Tensor, mean: Tensor, path: Path) -> None:
     """Draw the first weeks of real and generated curves (n, points), kW, into a PNG file."""
     figure = Figure(figsize=(11, 9), layout="constrained")
     rows = figure.subplots(WEEKS, 2, sharex=True, sharey=True)
@@ -26,7 +26,7 @@ def draw_weeks(real: Tensor, sampled: Tensor, central: Tensor, path: Path) -> No
     for row, (left, right) in enumerate(rows):
         left.plot(days, real[row], color=REAL, linewidth=0.8)
         right.plot(days, sampled[row], color=MODEL, linewidth=0.8, label="sampled")
-        right.plot(days, central[row], color=CENTRAL, linewidth=1.2, label="without noise")
+        right.plot(days, mean[row], color=MEAN, linewidth=1.2, label="mean given z")
         left.set(ylabel="kW")
     rows[0][0].set(title="real, held-out weeks", ylim=(0, None), xlim=(0, 7))
     rows[0][1].set(title="model")
@@ -36,12 +36,12 @@ def draw_weeks(real: Tensor, sampled: Tensor, central: Tensor, path: Path) -> No
     _finish(figure, path)
 
 
-def draw_fidelity(real: Tensor, sampled: Tensor, central: Tensor, path: Path) -> None:
+def draw_fidelity(real: Tensor, sampled: Tensor, mean: Tensor, path: Path) -> None:
     """Draw quantiles, mean day and autocorrelation of curves (n, points), kW, into a PNG file."""
     curves = {
         "real, held-out weeks": (real, REAL, "-"),
         "model, sampled": (sampled, MODEL, "-"),
-        "model, without noise": (central, CENTRAL, "--"),
+        "model, mean decoder": (mean, MEAN, "--"),
     }
     figure = Figure(figsize=(11, 7), layout="constrained")
     peak, energy, variation, day, lags, tail = figure.subplots(2, 3).flat

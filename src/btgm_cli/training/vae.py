@@ -26,7 +26,8 @@ class VaeSettings:
         households: How many are summed in a curve.
         steps: Steps of the optimizer.
         batch: Curves to a step, drawn anew each time.
-        rate: Learning rate (Adam).
+        rate: Learning rate (AdamW).
+        weight_decay: Decoupled weight decay.
         hold: Fraction of the steps before the rate starts to fall to zero.
         warmup: Fraction of the steps in which the weight of the KL rises from 0 to 1.
         average: Decay of the averaged weights.
@@ -40,20 +41,21 @@ class VaeSettings:
     households: int = 10
     steps: int = 10_000
     batch: int = 128
-    rate: float = 1.5e-3
+    rate: float = 2e-3
+    weight_decay: float = 0.1
     hold: float = 0.3
     warmup: float = 0.1
     average: float = 0.999
     latent_dim: int = 12
-    channels: int = 48
-    encoder_channels: int = 48
-    couplings: int = 6
+    channels: int = 32
+    encoder_channels: int = 32
+    couplings: int = 4
     hidden: int = 64
 
     def __post_init__(self) -> None:
         require_fraction(self, ("hold", "warmup", "average"), "model.")
         whole = [name for name, value in asdict(self).items() if isinstance(value, int)]
-        require_positive(self, [*whole, "rate"], "model.")
+        require_positive(self, [*whole, "rate", "weight_decay"], "model.")
 
 
 class VaeTrainee:
@@ -86,7 +88,9 @@ class VaeTrainee:
         self.vae.set_scale(self.aggregates.draw(SCALE_DRAWS, self.rng))
         self.vae.to(device)
         self.network = copy.deepcopy(self.vae).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.vae.parameters(), settings.rate, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.vae.parameters(), settings.rate, weight_decay=settings.weight_decay, fused=True
+        )
 
     def step(self, index: int) -> dict[str, float]:
         """Step on the negative ELBO of one batch, its KL weighted by the warm-up."""
