@@ -39,13 +39,13 @@ class VaeSettings:
     """
 
     households: int = 10
-    steps: int = 10_000
+    steps: int = 2_000
     batch: int = 128
     rate: float = 2e-3
     weight_decay: float = 0.1
     hold: float = 0.3
     warmup: float = 0.1
-    average: float = 0.999
+    average: float = 0.995
     latent_dim: int = 12
     channels: int = 32
     encoder_channels: int = 32
