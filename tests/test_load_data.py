@@ -243,6 +243,25 @@ def test_missing_and_damaged_weekly_load_are_told(tmp_path):
         load_weekly(tmp_path)
 
 
+FAULTS = {
+    "single week": ({"week_start": np.zeros(2)}, "holds a single week"),
+    "negative": ({"load_kw": np.full((2, 336), -1.0)}, "negative or not finite"),
+    "gap": ({"load_kw": np.full((2, 336), np.nan)}, "negative or not finite"),
+    "other length": ({"load_kw": np.ones((2, 48))}, "no whole hours of a week"),
+    "other rows": ({"household": np.arange(3)}, "mislabelled"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_weekly_load_that_is_none_is_refused(fault, tmp_path):
+    changed, message = FAULTS[fault]
+    sound = {"load_kw": np.ones((2, 336)), "household": np.arange(2), "week_start": np.arange(2)}
+    (tmp_path / "energy").mkdir()
+    np.savez(tmp_path / "energy" / "weekly_load.npz", **{**sound, **changed})
+    with pytest.raises(DataError, match=message):
+        load_weekly(tmp_path)
+
+
 def few(weeks: int = 10, households: int = 6) -> WeeklyLoad:
     """Household h in week w has 2^h kW in its first half-hour, and 100 w in its second."""
     week, household = torch.meshgrid(torch.arange(weeks), torch.arange(households), indexing="ij")

@@ -270,6 +270,8 @@ def test_training_leaves_weights_card_and_pictures(load, tmp_path, monkeypatch, 
     checkpoint = f"checkpoint={out / 'vae_energy.safetensors'}"
     assert main([*given, "evaluate_only=true", checkpoint]) == 3
     assert capsys.readouterr().out == trained
+    with pytest.raises(SettingError, match=r"model\.households=6: must be from 1 to 5"):
+        main(["model=vae_energy", "model.households=6", f"data_dir={tmp_path}"])
 
 
 def test_config_holds_every_setting_at_its_default():

@@ -136,6 +136,8 @@ def _checked(path: Path, load_kw: Array, household: Array, week_start: Array) ->
     if not (np.isfinite(load_kw) & (load_kw >= 0)).all():
         raise DataError(path, "load_kw holds values that are negative or not finite")
     week = np.unique(week_start, return_inverse=True)[1]
+    if not week.any():
+        raise DataError(path, "holds a single week; every fifth is held out, so bring more")
     return WeeklyLoad(
         torch.from_numpy(load_kw.astype(np.float32)),
         torch.from_numpy(household.astype(np.int64)),

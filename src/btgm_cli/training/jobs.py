@@ -30,7 +30,7 @@ from btgm_cli.training.loop import Progress
 from btgm_cli.training.pictures import draw_grid, draw_losses
 from btgm_cli.training.settings import RunSettings
 from btgm_cli.training.vae import VaeSettings, train_vae
-from btgm_cli.weekly_load import load_file, load_weekly, read_attribution
+from btgm_cli.weekly_load import Aggregates, load_file, load_weekly, read_attribution
 
 Settings = GanSettings | ClassifierSettings | VaeSettings
 
@@ -129,6 +129,8 @@ class VaeJob:
     def __init__(self, settings: VaeSettings, run: RunSettings) -> None:
         self.settings, self.run = settings, run
         self.data = load_weekly(run.data_dir)
+        for part in (self.data.training(), self.data.held_out()):
+            Aggregates(part, settings.households)
 
     def load(self, checkpoint: str) -> VaeNetwork:
         """The VAE of a checkpoint."""
