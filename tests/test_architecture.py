@@ -33,8 +33,11 @@ ALLOWED: dict[str, str] = {
     "tuning": "core seeds tilt beta multipliers flows acceptance latent sampling references"
     " verdict",
     "data": "core files",
-    "training": "core files seeds models classifiers checkpoints data",
     "ranking": "core tilt tuning",
+    "weekly_load": "core data",
+    "meter_files": "core data",
+    "weekly_build": "core files data meter_files weekly_load",
+    "training": "core files seeds models classifiers checkpoints data weekly_load",
     "runs": "core files",
     "journal": "core files flows runs",
     "loading": f"{ALL} but cli",

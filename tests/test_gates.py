@@ -145,7 +145,11 @@ def test_all_gates_passed_is_exit_code_zero(monkeypatch, capsys):
 
 
 def test_configs_hold_every_setting_at_its_default():
-    assert choices("model", conf_dir() / "train") == ["classifier_mnist", "gan_mnist"]
+    assert choices("model", conf_dir() / "train") == [
+        "classifier_mnist",
+        "gan_mnist",
+        "vae_energy",
+    ]
     gan, run = read_settings(["model=gan_mnist"])
     assert gan == GanSettings()
     assert run.name == "gan_mnist"

@@ -16,7 +16,7 @@ COMMANDS = {
     "figure": "make one of the paper's MNIST figures",
     "list": "show the models and criteria",
     "train": "train a base model or classifier",
-    "data": "fetch the data that training needs",
+    "data": "fetch or build the data that training needs",
 }
 
 USAGE = "usage: btgm COMMAND [SETTING=VALUE ...]\n\n" + "\n".join(

@@ -17,5 +17,5 @@ def main(argv: list[str]) -> int:
         print(f"{group}:")
         for name in choices(group):
             first = (conf_dir() / group / f"{name}.yaml").read_text().splitlines()[0]
-            print(f"  {name:12} {first.removeprefix('#').strip()}")
+            print(f"  {name:16} {first.removeprefix('#').strip()}")
     return 0

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from btgm_cli.data import MNIST_FILES
 from btgm_cli.files import write_json
 from btgm_cli.training.evaluate import Evaluation
 from btgm_cli.training.loop import Progress
@@ -25,7 +24,7 @@ def write_card(
     run: RunSettings,
     progress: Progress,
     evaluation: Evaluation,
-    judge_sha256: str | None = None,
+    origin: dict[str, Any],
 ) -> Path:
     """Write the card of `weights` beside it, as JSON; returns its path.
 
@@ -36,7 +35,7 @@ def write_card(
         run: Where and how it was trained.
         progress: How the training went.
         evaluation: How good the network is.
-        judge_sha256: The checkpoint of the classifier that measured a GAN.
+        origin: Checksums of all that it was made from.
     """
     card = {
         "name": run.name,
@@ -44,12 +43,11 @@ def write_card(
         "command": command,
         "seed": run.seed,
         "settings": settings,
-        "data_md5_uncompressed": {spec.name: spec.md5 for spec in MNIST_FILES.values()},
+        **origin,
         "versions": _versions(),
         "device": run.torch_device.type,
         "threads": run.threads,
         "training_seconds": round(progress.seconds),
-        **({"judge_sha256": judge_sha256} if judge_sha256 else {}),
         "metrics": evaluation.metrics,
         "gates": [{**_finite(asdict(gate)), "passed": gate.passed} for gate in evaluation.gates],
     }

@@ -20,7 +20,8 @@ class RunSettings:
     Attributes:
         name: Name of the network, which its files take.
         seed: Seed of weights, batches and noise.
-        data_dir: Folder that holds `mnist/`; None asks the environment, then the user's cache.
+        data_dir: Folder that holds `mnist/` or `energy/`; None asks the environment, then the
+            user's cache.
         device: `auto` takes a GPU where there is one.
         threads: CPU threads; None leaves the choice to torch. Sums in another order round
             differently, so the same numbers to the bit need the same threads.

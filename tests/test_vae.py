@@ -1,0 +1,290 @@
+"""The load VAE: its densities against exact ones, its training, its gates."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+from torch.nn.functional import softplus
+
+from btgm_cli.checkpoints import WEIGHTS_DIR, save_network
+from btgm_cli.cli.train import main, read_settings
+from btgm_cli.core import GenerativeModel, SettingError, StochasticDecoder
+from btgm_cli.models.vae import StochasticVae, Vae, load_vae
+from btgm_cli.models.vae_network import Coupling, VaeNetwork
+from btgm_cli.training import load_gates
+from btgm_cli.training.load_gates import (
+    autocorrelation,
+    evaluate_vae,
+    profile_difference,
+    relative,
+    statistics,
+)
+from btgm_cli.training.settings import RunSettings
+from btgm_cli.training.vae import VaeSettings, VaeTrainee, train_vae
+from btgm_cli.weekly_load import WeeklyLoad
+
+SMALL = VaeSettings(
+    households=2, steps=6, batch=4, latent_dim=3, channels=4, encoder_channels=4, hidden=4
+)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def randomized(network: torch.nn.Module) -> torch.nn.Module:
+    """With every weight moved, those that start at zero too."""
+    generator = rng()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return network.double()
+
+
+@pytest.fixture
+def network() -> VaeNetwork:
+    """A small one with a week of 42 points, in double precision."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = randomized(VaeNetwork(42, 3, 4, 4, 2, 4))
+    network.set_scale(1 + 5 * torch.rand(50, 42, generator=rng(), dtype=torch.double))
+    return network
+
+
+@pytest.fixture
+def load() -> WeeklyLoad:
+    """Five households in ten weeks."""
+    load_kw = 0.1 + torch.rand(50, 336, generator=rng()) * torch.rand(50, 1, generator=rng())
+    return WeeklyLoad(load_kw, torch.arange(50) % 5, torch.arange(50) // 5)
+
+
+def normal(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=rng(1), dtype=torch.double)
+
+
+@pytest.mark.parametrize("dim", [2, 5])
+def test_coupling_is_inverted_with_its_determinant(dim):
+    with torch.random.fork_rng():
+        coupling = randomized(Coupling(dim, 4))
+    z = normal(6, dim)
+    back, log_det = coupling.inverse(coupling(z))
+    assert torch.allclose(back, z)
+    for k in range(6):
+        jacobian = torch.autograd.functional.jacobian(lambda v: coupling(v[None])[0], z[k])
+        assert torch.allclose(log_det[k], -torch.linalg.slogdet(jacobian).logabsdet)
+
+
+def test_noise_is_autoregressive(network):
+    factor = network.correlate(torch.eye(42, dtype=torch.double)).T
+    lags = (torch.arange(42)[:, None] - torch.arange(42)).abs()
+    assert torch.allclose(factor @ factor.T, network.rho() ** lags)
+
+
+def test_bound_is_the_exact_log_density_and_a_sound_kl(network):
+    """log p(x | z) against a multivariate normal; E KL against a fine sum over its own draws."""
+    x = 0.5 + 5 * torch.rand(1, 42, generator=rng(), dtype=torch.double)
+    eps = normal(1, 3)
+    log_prob, kl = network.bound(x, eps)
+    y = torch.log(torch.expm1(x / network.unit_kw))
+    h = network.encoder(network.embed(((y - network.centre) / network.width).view(1, 21, 2)))
+    mean, log_scale = network.posterior(h.flatten(1)).chunk(2, 1)
+    u = mean + log_scale.exp() * eps
+    z = u
+    for coupling in reversed(network.couplings):
+        z, _ = coupling.inverse(z)
+    centre, scale = network.curves(z)
+    lags = (torch.arange(42)[:, None] - torch.arange(42)).abs()
+    covariance = scale[0, :, None] * network.rho() ** lags * scale[0]
+    exact = MultivariateNormal(centre[0], covariance).log_prob(y[0])
+    slope = torch.autograd.functional.jacobian(network.to_kw, y[0])
+    assert torch.allclose(log_prob, exact - torch.linalg.slogdet(slope).logabsdet)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda v: network.couplings[1](network.couplings[0](v[None]))[0], z[0]
+    )
+    log_prior = MultivariateNormal(torch.zeros(3).double(), torch.eye(3).double()).log_prob(z[0])
+    log_prior = log_prior - torch.linalg.slogdet(jacobian).logabsdet
+    entropy = torch.distributions.Normal(mean, log_scale.exp()).entropy().sum()
+    assert torch.allclose(kl, -entropy - log_prior)
+
+
+def test_power_has_linear_tails_and_is_never_negative(network):
+    """So that E exp(beta f) exists: far out, ten times the z is ten times the power at most."""
+    z = normal(20, 3)
+    vae = Vae(network)
+    near, far = vae.decode(1e6 * z), vae.decode(1e7 * z)
+    assert near.min() >= 0
+    assert (far.amax(1) <= 10.1 * near.amax(1).clamp(min=network.unit_kw)).all()
+
+
+def test_protocols_and_shapes(network):
+    mean, sample = Vae(network), StochasticVae(network)
+    assert isinstance(mean, GenerativeModel)
+    assert isinstance(sample, GenerativeModel)
+    assert isinstance(sample, StochasticDecoder)
+    assert not isinstance(mean, StochasticDecoder)
+    z = mean.sample_prior(5, rng())
+    assert z.shape == (5, mean.latent_dim)
+    assert mean.prior_log_prob(z).shape == (5,)
+    assert sample.noise(5, rng()).shape == (5, 42)
+    assert torch.equal(sample.noise(5, rng()), sample.noise(5, rng()))
+
+
+def test_decoding_with_noise(network):
+    vae = StochasticVae(network)
+    z, noise = normal(5, 3).requires_grad_(), vae.noise(5, rng())
+    x = vae.decode_with(z, noise)
+    centre, scale = network.curves(z)
+    assert torch.allclose(x, network.unit_kw * softplus(centre + scale * noise))
+    (slope,) = torch.autograd.grad(x.amax(1).sum(), z)
+    assert (slope != 0).all()
+    several = vae.decode_with(z, noise[:2, None])
+    assert several.shape == (2, 5, 42)
+    assert torch.allclose(several[1], vae.decode_with(z, noise[1].expand(5, -1)))
+
+
+def test_mean_curve_is_that_of_the_samples(network):
+    vae, n = StochasticVae(network), 4000
+    z = normal(1, 3)
+    x = vae.decode_with(z, vae.noise(n, rng())[:, None])[:, 0]
+    assert ((x.mean(0) - vae.decode(z)[0]).abs() < 5 * x.std(0) / n**0.5).all()
+
+
+def test_a_saved_vae_is_the_same(network, tmp_path):
+    path = str(tmp_path / "a.safetensors")
+    save_network(tmp_path / "a.safetensors", network)
+    z = normal(4, 3).float()
+    expected = network.float().mean_kw(*network.curves(z))
+    found = load_vae(path, "mean")
+    assert type(found) is Vae
+    assert type(load_vae(path)) is StochasticVae
+    assert torch.equal(found.decode(z), expected)
+    with pytest.raises(SettingError, match=r"model\.decode='median': choose one of mean, sample"):
+        load_vae(path, "median")
+    with pytest.raises(SettingError, match="holds a generator, expected a load_vae"):
+        load_vae("gan_mnist")
+
+
+def test_killed_and_resumed_is_the_same_to_the_bit(load, tmp_path, monkeypatch):
+    whole = RunSettings("net", out=str(tmp_path / "whole"), save_every=2, device="cpu")
+    parted = replace(whole, out=str(tmp_path / "parted"))
+    expected, _ = train_vae(SMALL, whole, load)
+    step = VaeTrainee.step
+
+    def killed(self, index):
+        if index == 3:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    monkeypatch.setattr(VaeTrainee, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_vae(SMALL, parted, load)
+    monkeypatch.setattr(VaeTrainee, "step", step)
+    found, _ = train_vae(SMALL, replace(parted, resume=True), load)
+    ours, theirs = found.state_dict(), expected.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    other, _ = train_vae(SMALL, replace(whole, seed=1), load)
+    assert not torch.equal(other.spread.weight, expected.spread.weight)
+
+
+def test_training_sees_no_held_out_week_and_raises_the_bound(load):
+    load.load_kw[load.week % 5 == 0] = torch.nan
+    trainee = VaeTrainee(load.training(), replace(SMALL, steps=60), 0, torch.device("cpu"))
+    losses = [trainee.step(k)["negative ELBO"] for k in range(60)]
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 10
+
+
+def test_weight_of_the_kl_rises_and_stays(load):
+    trainee = VaeTrainee(load, replace(SMALL, steps=100, warmup=0.1), 0, torch.device("cpu"))
+    assert [trainee._kl_weight(k) for k in (0, 4, 9, 50)] == [0.1, 0.5, 1, 1]
+    trainee.settings = replace(SMALL, warmup=0.0)
+    assert trainee._kl_weight(0) == 1
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"rate": 0.0}, {"warmup": 1.0}, {"households": -1}])
+def test_bad_setting_is_named(bad):
+    (name,) = bad
+    with pytest.raises(SettingError, match=rf"^model\.{name}="):
+        VaeSettings(**{**asdict(SMALL), **bad})
+
+
+def test_statistics_by_hand():
+    """Weeks at a constant 1, 2, 3 kW: peaks alike, 168 h of it, no variation."""
+    x = torch.tensor([1.0, 2.0, 3.0])[:, None].expand(3, 336)
+    found = statistics(x)
+    assert found["peak 50 %"] == pytest.approx(2)
+    assert found["energy 50 %"] == pytest.approx(336)
+    assert found["energy 90 %"] == pytest.approx(168 * 2.8)
+    assert found["variation 99 %"] == pytest.approx(0, abs=1e-6)
+    assert relative({"a": 3.0}, {"a": 2.0}) == {"a": 0.5}
+
+
+def test_profile_difference_and_autocorrelation_by_hand():
+    x = 1 + torch.rand(10, 336, generator=rng())
+    assert torch.allclose(profile_difference(1.1 * x, x), torch.tensor(0.1), atol=1e-5)
+    wave = torch.sin(torch.arange(336) * 2 * torch.pi / 48).expand(2, 336)
+    found = autocorrelation(wave, 48)
+    assert found[[0, 24, 48]].tolist() == pytest.approx([1, -1, 1], abs=1e-3)
+
+
+def test_gates_hold_where_the_curves_are_real_and_fail_where_not(load, monkeypatch):
+    monkeypatch.setattr(load_gates, "SAMPLES", 500)
+    monkeypatch.setattr(load_gates, "SPLIT_SAMPLES", 100)
+    trainee = VaeTrainee(load, SMALL, 0, torch.device("cpu"))
+    real = load_gates.real_curves(load, 2)
+    monkeypatch.setattr(load_gates, "model_curves", lambda network: (real, real))
+    evaluation = evaluate_vae(trainee.network, load, 2)
+    assert evaluation.passed
+    assert len(evaluation.gates) == 10
+    assert evaluation.metrics["real_peak_q99_kw"] == evaluation.metrics["sampled_peak_q99_kw"]
+    assert "household_halves_peak_q90" in evaluation.metrics
+    assert "household_80_20_peak_q90" not in evaluation.metrics  # one household is not two
+    monkeypatch.setattr(load_gates, "model_curves", lambda network: (1.06 * real, real))
+    failed = [g.name for g in evaluate_vae(trainee.network, load, 2).gates if not g.passed]
+    assert failed == [
+        *("peak 50 %", "peak 90 %", "energy 50 %", "energy 90 %"),
+        "daily profile, largest difference",
+    ]
+
+
+def test_training_leaves_weights_card_and_pictures(load, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(load_gates, "SAMPLES", 200)
+    monkeypatch.setattr(load_gates, "SPLIT_SAMPLES", 100)
+    (tmp_path / "energy").mkdir()
+    arrays = {"load_kw": load.load_kw, "household": load.household, "week_start": load.week * 7}
+    np.savez(tmp_path / "energy" / "weekly_load.npz", **{k: v.numpy() for k, v in arrays.items()})
+    (tmp_path / "energy" / "ATTRIBUTION.txt").write_text("Thanks to all.\n")
+    changed = [f"model.{k}={v}" for k, v in asdict(SMALL).items()]
+    given = ["model=vae_energy", *changed, f"data_dir={tmp_path}", "device=cpu"]
+    out = tmp_path / "out"
+    assert main([*given, f"out={out}"]) == 3  # six steps pass no gate
+    names = {path.name for path in out.iterdir()}
+    assert {"vae_energy.safetensors", "vae_energy.json", "samples.png", "fidelity.png"} <= names
+    card = json.loads((out / "vae_energy.json").read_text())
+    assert card["data_attribution"] == "Thanks to all."
+    assert list(card["data_sha256"]) == ["weekly_load.npz"]
+    trained = capsys.readouterr().out
+    checkpoint = f"checkpoint={out / 'vae_energy.safetensors'}"
+    assert main([*given, "evaluate_only=true", checkpoint]) == 3
+    assert capsys.readouterr().out == trained
+    with pytest.raises(SettingError, match=r"model\.households=6: must be from 1 to 5"):
+        main(["model=vae_energy", "model.households=6", f"data_dir={tmp_path}"])
+
+
+def test_config_holds_every_setting_at_its_default():
+    assert read_settings(["model=vae_energy"])[0] == VaeSettings()
+
+
+def test_what_ships_is_small_and_makes_weeks_of_ten_households():
+    assert (WEIGHTS_DIR / "vae_energy.safetensors").stat().st_size < 6e6
+    vae = load_vae()
+    x = vae.decode_with(vae.sample_prior(2000, rng()), vae.noise(2000, rng(1)))
+    assert x.shape == (2000, 336)
+    card = json.loads((WEIGHTS_DIR / "vae_energy.json").read_text())
+    for name, value in statistics(x).items():
+        what, percent, _ = name.split()
+        unit = {"peak": "_kw", "energy": "_kwh", "variation": ""}[what]
+        assert value == pytest.approx(card["metrics"][f"sampled_{what}_q{percent}{unit}"], rel=0.1)
