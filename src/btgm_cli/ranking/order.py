@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cmp_to_key
 
 from btgm_cli.ranking.steepness import Ranked
 
@@ -12,19 +11,22 @@ from btgm_cli.ranking.steepness import Ranked
 def in_order(rows: Sequence[Ranked]) -> list[Ranked]:
     """The easiest first, those that cannot be compared last.
 
-    The difficulty is a mean of squares under a heavy tail, and so is known to some 20 % only.
-    Where two are within their error, the smaller plateau, which is known well, comes first.
+    The difficulty is a mean of squares under a heavy tail, and so is known to some 20 % only. One
+    that is within the error of another, and has less than half of its plateau, comes before it.
     """
+    order: list[Ranked] = []
     known = [row for row in rows if not math.isnan(row.difficulty)]
-    known.sort(key=lambda row: row.difficulty)
-    lost = [row for row in rows if math.isnan(row.difficulty)]
-    return [*sorted(known, key=cmp_to_key(_compare)), *lost]
+    for row in sorted(known, key=lambda row: row.difficulty):
+        place = len(order)
+        while place and _is_smoother(row, order[place - 1]):
+            place -= 1
+        order.insert(place, row)
+    return [*order, *(row for row in rows if math.isnan(row.difficulty))]
 
 
-def _compare(one: Ranked, other: Ranked) -> int:
-    """Negative where `one` is easier."""
-    by = "plateau" if _within_error(one, other) else "difficulty"
-    return -1 if getattr(one, by) < getattr(other, by) else 1
+def _is_smoother(one: Ranked, other: Ranked) -> bool:
+    """Are the two within the error, and does `one` have less than half of the plateau?"""
+    return _within_error(one, other) and one.plateau < other.plateau / 2
 
 
 def _within_error(one: Ranked, other: Ranked) -> bool:
@@ -52,8 +54,10 @@ def _reason(rows: Sequence[Ranked]) -> str:
     if len(rows) > 1:
         second = rows[1]
         text += f", against {difficulty_text(second)} for {second.criterion}"
-        if _within_error(best, second):
+        if _is_smoother(best, second):
             text += " (within the error; the smaller plateau decides)"
+        elif _within_error(best, second):
+            text += " (within the error: raise n to tell them apart)"
         flat += f" (against {second.plateau:.0%})"
         tail += f" (against {ratio_text(second)})"
     return f"{text}; {flat}, and {tail}."
