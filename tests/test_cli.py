@@ -234,7 +234,11 @@ def test_a_sweep_makes_one_run_directory_each(here):
         (["tuning.steps=1.5"], "tuning.steps=1.5", "whole number"),
         (["tuning.steps=no"], "tuning.steps", "whole number"),
         (["tuning.tolerance=no"], "tuning.tolerance", "must be a number"),
-        (["tuning.gradient=adam"], "tuning.gradient='adam'", "auto, reparametrised, score, particles"),
+        (
+            ["tuning.gradient=adam"],
+            "tuning.gradient='adam'",
+            "auto, reparametrised, score, particles",
+        ),
         (["tuning.f_samples=0"], "tuning.f_samples=0", "1 or more"),
         (["tuning.f_samples=3"], "tuning.f_samples=3", "same x each time"),
         (["target.at_least={first:1}"], "target.at_least", "has no terms"),

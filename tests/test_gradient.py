@@ -1,11 +1,14 @@
 """Learning from values of f alone: the score agrees with ∇f, and serves where there is no ∇f."""
 
 import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from btgm_cli import load_criterion, load_model
 from btgm_cli.core import SettingError, Status, Target
 from btgm_cli.criteria import Linear, Quadratic
 from btgm_cli.flows import InverseAutoregressive
@@ -131,3 +134,21 @@ def test_particles_leave_no_part_of_a_rare_event_out():
     point = tune(MODEL, beyond, target=target, flow=small_flow(), settings=settings).points[-1]
     assert point.coverage >= 0.95
     assert point.pareto_k <= 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("wish", "goal"), [("ink", 130.0), ("decided", 0.6)])
+def test_on_the_gan_wishes_without_gradient_reach_their_target(wish, goal, monkeypatch):
+    """A thresholded count of pixels, and a classifier's decision: experiments/own_criterion."""
+    monkeypatch.chdir(Path(__file__).parents[1] / "experiments" / "own_criterion")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    criterion = load_criterion(wish)
+    settings = Tuning(first_steps=300, steps=150, n_reference=20_000)
+    result = tune(load_model("gan_mnist"), criterion, target=Target(C_f=goal), settings=settings)
+    assert result.gradient is Gradient.SCORE
+    last = result.points[-1]
+    prior = result.points[0].moments.mean
+    tolerance = 0.01 * min(abs(goal), abs(goal - prior))
+    assert abs(last.moments.mean - goal) <= max(tolerance, 2 * last.moments.mean_se)
+    assert abs(last.moments.mean - last.reference.mean) <= 0.1 * abs(goal - prior)
+    assert last.kl_gap <= 0.3
