@@ -26,12 +26,12 @@ NUMBERS = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with the quick Figs. 1, 3 and 6, made from an empty working directory."""
+    """A folder with the quick Figs. 3 and 6, made from an empty working directory."""
     out = tmp_path_factory.mktemp("figures")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(out)
         patch.setattr(sys, "path", list(sys.path))
-        for name in ("fig1", "fig3", "fig6"):
+        for name in ("fig3", "fig6"):
             assert main(["figure", name, "quick=true"]) == 0
     return out / "outputs" / "figures" / "quick"
 
