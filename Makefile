@@ -22,10 +22,10 @@ run: $(STAMP) ## Favour fours: tune the MNIST GAN that ships with the package
 	$(BIN)/btgm run model=gan_mnist criterion=log_class4 $(ARGS)
 
 test: $(STAMP) ## Run the default tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadscope $(ARGS)
 
 test-all: $(STAMP) ## Run every test, the slow statistical ones too
-	$(BIN)/python -m pytest -m '' $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadscope -m '' $(ARGS)
 
 lint: $(STAMP) ## Check style and formatting with ruff
 	$(BIN)/ruff check .

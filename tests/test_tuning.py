@@ -177,7 +177,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(target, events):
         assert torch.equal(value, resumed.points[-1].flow_state[name])
 
 
-@pytest.mark.parametrize("events", [2, 4, 5])
+@pytest.mark.parametrize("events", [2, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_a_killed_run_with_learned_acceptance_goes_on_to_the_same_numbers(events):
     settings = replace(
         QUICK, first_steps=30, steps=30, checkpoint_every=20, n_eval=1000, acceptance=0.2
