@@ -79,6 +79,8 @@ def search_several(
         return Outcome(visits, Verdict(Status.INFEASIBLE), *refusal, rows)
     while not (met or hopeless(point)) and len(visits.points) <= settings.max_updates:
         multipliers = solve(reached.f, goal, multipliers)
+        if not multipliers.any():  # p itself, by draws that contradict those of the first look
+            break
         beta = (multipliers * sigma).sum().item()
         visits = _towards(visits, multipliers / beta, reference_of)
         point = visits.visit(beta, None, lambda _: True)
@@ -111,7 +113,7 @@ def _reached(visits: Visits, n: int) -> Reached:
     """The terms under the tuned model as it stands."""
     generator = visits.generator("several", len(visits.points))
     z, _ = visits.tuned.latent(n, generator)
-    return Reached(evaluate(visits.f.terms, z).double())
+    return Reached(evaluate(visits.f.terms, z).double().cpu())
 
 
 def _met(reached: Reached, goal: Tensor, multipliers: Tensor, tolerance: Tensor) -> bool:
