@@ -267,3 +267,12 @@ def test_within_the_error_of_the_difficulty_the_smaller_plateau_comes_first(z):
     rows = in_order([far, flat, sloping])
     assert [row.criterion for row in rows] == ["sloping", "flat", "far"]
     assert "within the error; the smaller plateau decides" in recommend(rows)
+
+
+@pytest.mark.slow
+def test_on_all_ten_digits_the_log_of_a_class_comes_before_the_class(here):
+    names = [f"{kind}{digit}" for digit in range(10) for kind in ("class", "log_class")]
+    assert main(["rank", f"criteria=[{','.join(names)}]", "out=ranked"]) == 0
+    order = pd.read_csv(here / "ranked" / "ranking.csv")["criterion"].tolist()
+    for digit in range(10):
+        assert order.index(f"log_class{digit}") < order.index(f"class{digit}")
