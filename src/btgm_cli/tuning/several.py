@@ -71,7 +71,8 @@ def search_several(
     sigma = reached.f.std(0)
     distance = (goal - reached.mean).abs()
     tolerance = settings.tolerance * torch.minimum(goal.abs(), distance)
-    multipliers, rows = torch.zeros_like(goal), [_row(names, goal, goal * 0, reached)]
+    multipliers = torch.zeros_like(goal)
+    rows = [_row(names, goal, multipliers, reached)]
     met = _met(reached, goal, multipliers, tolerance)
     if not (met or hopeless(point)) and (
         refusal := _impossible(visits, wishes, rows[0], reference_of)
