@@ -30,7 +30,12 @@ def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, cap
     assert len([line for line in code if not line.startswith(('"""', "import", "from"))]) <= 10
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    quick = ["tuning.first_steps=100", "tuning.steps=50", "tuning.n_eval=2000", "tuning.acceptance=1"]
+    quick = [
+        "tuning.first_steps=100",
+        "tuning.steps=50",
+        "tuning.n_eval=2000",
+        "tuning.acceptance=1",
+    ]
     small = ["flow.depth=2", "flow.hidden=[16]", "tuning.max_updates=2"]
     run = [*quick, *small, f"hydra.run.dir={tmp_path / 'run'}"]
     assert main(["run", "model=ring", "criterion=to_the_right", "target.C_D=1", *run]) in (0, 3)
