@@ -39,6 +39,7 @@ ALLOWED: dict[str, str] = {
     "weekly_build": "core files data meter_files weekly_load",
     "training": "core files seeds models classifiers checkpoints data weekly_load",
     "runs": "core files",
+    "scenarios": "core files seeds runs correction latent sampling",
     "journal": "core files flows runs",
     "loading": f"{ALL} but cli",
     "report": "core files runs",
