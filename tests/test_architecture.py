@@ -43,7 +43,8 @@ ALLOWED: dict[str, str] = {
     "journal": "core files flows runs",
     "loading": f"{ALL} but cli",
     "report": "core files runs",
-    "figures": "core files seeds runs classifiers latent loading report ranking",
+    "figures": "core files seeds runs classifiers checkpoints data weekly_load latent loading"
+    " report ranking scenarios",
     "bench": ALL,
     "config": f"{ALL} but cli",
     "cli": ALL,

@@ -1,4 +1,6 @@
-"""`python -m btgm_cli.bench [parts=steps,gan,targets,energy] [seeds=3] [out=outputs/bench] [quick=true]`.
+"""`python -m btgm_cli.bench [parts=PARTS] [seeds=3] [out=outputs/bench] [quick=true]`.
+
+PARTS is a comma list of steps, gan, targets and energy; all of them where it is left out.
 
 Each part fills a table of its own in the folder `out`. Rows that are there are not computed
 again: delete a table to measure it anew.

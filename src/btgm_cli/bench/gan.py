@@ -160,10 +160,10 @@ def _compete(
         for row in way(contest, [exact for _, exact in missing.values()]):
             kl, exact = missing[row["beta"]]
             if not table.has(name, kl, row["method"], contest.seed):
-                row |= {f"truth_{what}": getattr(exact, what) for what in (*TRUTH, "mean")}
-                row |= {"criterion": name, "kl": kl, "seed": contest.seed}
-                row |= _errors(contest, row)
-                table.add({key: value for key, value in row.items() if key in table.columns})
+                truth = {f"truth_{what}": getattr(exact, what) for what in (*TRUTH, "mean")}
+                full = row | truth | {"criterion": name, "kl": kl, "seed": contest.seed}
+                full |= _errors(contest, full)
+                table.add({key: value for key, value in full.items() if key in table.columns})
 
 
 def _errors(contest: Contest, row: Row) -> Row:

@@ -20,7 +20,7 @@ from btgm_cli.bench.nuts import nuts
 from btgm_cli.core import PathPoint, Reference, Status, Target
 from btgm_cli.correction import N_PILOT, Correct, Corrector
 from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.price import GRADIENT, N_BEST
+from btgm_cli.price import GRADIENT, N_BEST, by_rejection
 from btgm_cli.references import ReferenceSource
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import TemperedSMC
@@ -88,7 +88,7 @@ def rejection(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     for exact in tilts:
         generator = contest.generator("rejection", exact.beta)
         best = contest.truth.particles(exact.beta, N_BEST, generator).f.max().item()
-        evals = math.exp(exact.beta * best - exact.log_z)
+        evals = by_rejection(exact.beta, best, exact.log_z)
         yield {
             "method": "rejection",
             "beta": exact.beta,

@@ -75,7 +75,8 @@ def scenarios_figure(bands: pd.DataFrame, curves: pd.DataFrame, heading: str) ->
     week_axes(above, days=False)
     week_axes(below)
     below.set_xlabel(f"week from {str(curves['timestamp'].iloc[0])[:10]}, local time")
-    above.legend(handles=band_handles("scenarios"), ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    handles = band_handles("scenarios")
+    above.legend(handles=handles, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     text = f"{min(SHOWN, len(names))} of {len(names):,} scenarios"
     below.set_title(text, loc="left", fontsize=SMALL)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=TITLE)
