@@ -84,8 +84,8 @@ def write_scenarios(
     blocks = Corrector(tuned, f, point.moments.beta, generator).draws(correct)
     x = _first((block.x for block in blocks), scenarios.n)
     prior = draw_x(f.model, f.model.sample_prior(scenarios.n, generator), generator)
-    at = pd.Series(timestamps(scenarios.week, x.shape[1]), name="timestamp")
-    at = at.dt.strftime("%Y-%m-%dT%H:%M:%S")
+    times = timestamps(scenarios.week, x.shape[1]).strftime("%Y-%m-%dT%H:%M:%S")
+    at = pd.Series(times, name="timestamp")
     names = [f"s{k:04d}" for k in range(1, len(x) + 1)]
     curves = pd.DataFrame(x.T.cpu().numpy().round(4), columns=names)
     bands = pd.DataFrame(band(prior, "p_") | band(x, "tuned_"))

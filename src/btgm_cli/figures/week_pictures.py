@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -62,9 +60,8 @@ def _bands(axes: Axes, criterion: str, curves: pd.DataFrame) -> None:
 
 def _singles(curves: pd.DataFrame, prefix: str) -> Array:
     """The single curves whose columns begin so, shape (n, points)."""
-    names: Sequence[str] = [
-        name for name in curves if name.rpartition("_")[0] == prefix and name[-1].isdigit()
-    ]
+    every = map(str, curves)
+    names = [name for name in every if name.rpartition("_")[0] == prefix and name[-1].isdigit()]
     return curves[names].to_numpy(np.float64).T
 
 

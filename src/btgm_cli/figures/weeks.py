@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -59,7 +58,8 @@ def make(recipe: WeeksRecipe, runs: dict[str, LoadedRun], out: Path, draws: int)
         curves |= _single(real, REAL)
     text = out / f"{recipe.name}.md"
     write_table(out / f"{recipe.name}.csv", rows)
-    write_table(out / f"{CURVES}.csv", pd.DataFrame(curves).to_dict("records"))
+    points = range(len(next(iter(curves.values()))))
+    write_table(out / f"{CURVES}.csv", [{k: v[at] for k, v in curves.items()} for at in points])
     with replacing(text) as temporary:
         missing = _missing(recipe, real)
         temporary.write_text(weeks_page(rows, card["real_peak_q99_kw"], missing))
@@ -125,7 +125,7 @@ def _card(run: LoadedRun) -> dict[str, float]:
     """The real quantiles that the checkpoint's card tells, and how many households it sums."""
     path = find_checkpoint(run.cfg.model.checkpoint).with_suffix(".json")
     card = json.loads(path.read_text()) if path.is_file() else {}
-    metrics = {"real_peak_q99_kw": math.nan} | card.get("metrics", {})
+    metrics: dict[str, float] = {"real_peak_q99_kw": math.nan} | card.get("metrics", {})
     return metrics | {"households": card.get("settings", {}).get("households", 10)}
 
 

@@ -51,8 +51,8 @@ def draw_band(axes: Axes, mean: Array, sd: Array, colour: str) -> None:
 def draw_weeks(axes: Axes, curves: Array, colour: str) -> None:
     """Single curves (n, points), the first in full colour and the others paler."""
     for rank, curve in reversed([*enumerate(curves)]):
-        look = {"linewidth": 0.7, "alpha": 1.0 if rank == 0 else 0.4}
-        axes.plot(days_of(len(curve)), curve, color=colour, **look)
+        alpha = 1.0 if rank == 0 else 0.4
+        axes.plot(days_of(len(curve)), curve, color=colour, linewidth=0.7, alpha=alpha)
 
 
 def band_handles(tuned: str = "tuned model") -> list[Line2D]:
