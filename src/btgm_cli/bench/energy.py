@@ -23,12 +23,12 @@ CONTESTED = {methods: way for methods, way in WAYS.items() if "nuts" not in meth
 
 FULL = Plan(
     kls={"peak": (round(-math.log(1e-2), 2), round(-math.log(1e-4), 2))},
-    truth=(20_000, 4000),
+    truth=(50_000, 12_000),
     sizes=Sizes(
         Tuning(
             acceptance=1,
-            first_steps=300,
-            steps=200,
+            first_steps=600,
+            steps=500,
             n_eval=4000,
             n_reference=20_000,
             n_particles=3000,
