@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DIST ?= dist
 ARGS ?=
 QUICK ?=
-FIGURES := fig1 fig3 fig4 fig5 fig6 fig7
+FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all lint format type bench figures $(FIGURES) build clean
@@ -42,11 +42,14 @@ bench: $(STAMP) ## Steps, rivals and standard targets (an hour or more; ARGS='pa
 	$(BIN)/python -m btgm_cli.bench $(ARGS)
 
 fig1: ## Fig. 1: how steep log h and h are, class by class (2 minutes; QUICK=1: seconds)
+fig2: ## Fig. 2: weeks of load with high peaks, and with high Wednesdays (10 minutes)
 fig3: ## Fig. 3: tuning by h(4 | x), the paper's way and the default
 fig4: ## Fig. 4: the same by log h(4 | x)
 fig5: ## Fig. 5: towards fours, front and samples
 fig6: ## Fig. 6: towards white pixels
 fig7: ## Fig. 7: towards black pixels
+fig8: ## Fig. 8: the top 1e-4 of Wednesdays
+fig9: ## Fig. 9: uneven and flat weeks
 figures: $(FIGURES) ## All of these, into outputs/figures/ (an hour or more; QUICK=1: minutes)
 
 $(FIGURES): $(STAMP)

@@ -39,10 +39,12 @@ ALLOWED: dict[str, str] = {
     "weekly_build": "core files data meter_files weekly_load",
     "training": "core files seeds models classifiers checkpoints data weekly_load",
     "runs": "core files",
+    "scenarios": "core files seeds runs correction latent sampling",
     "journal": "core files flows runs",
     "loading": f"{ALL} but cli",
     "report": "core files runs",
-    "figures": "core files seeds runs classifiers latent loading report ranking",
+    "figures": "core files seeds runs classifiers checkpoints data weekly_load latent loading"
+    " report ranking scenarios",
     "bench": ALL,
     "config": f"{ALL} but cli",
     "cli": ALL,

@@ -73,6 +73,7 @@ def test_a_run_leaves_what_other_tools_rely_on(here, capsys):
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {
         *("pareto.csv", "trace.csv", "theory.csv", "cost.csv", "summary.json", "run.log"),
+        "reference.npy",
         *("samples.png", "pareto.png", "theory_vs_empirical.png"),
         *(f"flow/{k:03d}.safetensors" for k in range(3)),
         *(f"samples/{k:03d}.npy" for k in range(3)),

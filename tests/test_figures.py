@@ -188,7 +188,7 @@ def test_an_interrupted_run_goes_on_whatever_its_verdict(quick, monkeypatch, cod
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["fig2"], "figure='fig2': choose one of fig1, fig3, fig4, fig5, fig6, fig7"),
+        (["fig10"], "figure='fig10': choose one of fig1, fig2, fig3, fig4, fig5, fig6, fig7"),
         (["fig5", "quik=true"], "quik='true': unknown setting; choose from quick, out"),
         (["fig5", "quick"], "quick='': unknown setting; choose from quick, out"),
         (["fig5", "quick=yes"], "quick='yes': must be true or false"),

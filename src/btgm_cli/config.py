@@ -26,11 +26,15 @@ from btgm_cli.core import BtgmError, Criterion, GenerativeModel, SettingError, T
 from btgm_cli.criteria.combined import settled
 from btgm_cli.flows import Flow
 from btgm_cli.latent import LatentCriterion
+from btgm_cli.scenarios import Scenarios
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tuning import Tuning
 from btgm_cli.verdict import Thresholds
 
-GROUPS = ("model", "criterion", "flow", "target", "tuning", "verdict", "experiment")
+GROUPS = (
+    *("model", "criterion", "flow", "target", "tuning", "verdict", "scenarios"),
+    "experiment",
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,17 @@ def build(cfg: DictConfig) -> Objects:
         raise _unexpected("flow", error, cfg.flow) from error
     f = LatentCriterion(model, criterion, tuning.f_samples, cfg.seed, device)
     return Objects(f, flow, target, tuning, thresholds, device)
+
+
+def build_scenarios(cfg: DictConfig) -> Scenarios:
+    """What `scenarios.csv` is to hold; nothing where the run is older than the setting.
+
+    Raises:
+        SettingError: a setting of the wrong type, out of range or unknown.
+    """
+    if "scenarios" not in cfg:
+        return Scenarios()
+    return Scenarios(**_typed(cfg.scenarios, "scenarios", Scenarios))
 
 
 def build_criterion(

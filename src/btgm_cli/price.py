@@ -64,7 +64,7 @@ def prices(
         if beta == 0 or other or not math.isfinite(point.reference.log_z):
             continue
         best = reference.particles(beta, N_BEST, generator).f.max().item()
-        rejection = math.exp(beta * best - point.reference.log_z)
+        rejection = by_rejection(beta, best, point.reference.log_z)
         believed = point.status is Status.OK
         tuned = 1.0 if believed else math.nan
         corrected = 1 / point.ess_fraction if point.ess_fraction > 0 else math.inf
@@ -78,6 +78,14 @@ def prices(
         if not climbed.unusable:
             table.append(_smc_price(climbed, beta, rejection))
     return table
+
+
+def by_rejection(beta: float, best: float, log_z: float) -> float:
+    """Evaluations for a draw of the tilt from p, f at most `best`; infinite beyond all numbers."""
+    try:
+        return math.exp(beta * best - log_z)
+    except OverflowError:
+        return math.inf
 
 
 def _ladder(

@@ -1,4 +1,6 @@
-"""`python -m btgm_cli.bench [parts=steps,gan,targets] [seeds=3] [out=outputs/bench] [quick=true]`.
+"""`python -m btgm_cli.bench [parts=PARTS] [seeds=3] [out=outputs/bench] [quick=true]`.
+
+PARTS is a comma list of steps, gan, targets and energy; all of them where it is left out.
 
 Each part fills a table of its own in the folder `out`. Rows that are there are not computed
 again: delete a table to measure it anew.
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from btgm_cli.bench import gan, standard, steps
+from btgm_cli.bench import energy, gan, standard, steps
 from btgm_cli.bench.settings import parse
 from btgm_cli.core import BtgmError
 
@@ -30,8 +32,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = parse(argv)
         print(machine(), flush=True)
+        runs = {"steps": steps.run, "gan": gan.run, "targets": standard.run, "energy": energy.run}
         for part in settings.parts:
-            {"steps": steps.run, "gan": gan.run, "targets": standard.run}[part](settings)
+            runs[part](settings)
     except BtgmError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

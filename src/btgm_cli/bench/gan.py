@@ -1,5 +1,7 @@
 """Part `gan`: tuned models of `gan_mnist` beside rejection, tempered SMC and NUTS.
 
+Part `energy` is held in the same way.
+
 All are held against one reference of the exact tilt, larger than what they may spend and with a
 seed of its own.
 """
@@ -8,14 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from btgm_cli.bench.rivals import WAYS, Contest, Sizes
+import torch
+
+from btgm_cli.bench.rivals import WAYS, Contest, Row, Sizes, Way, weighted_quantile
 from btgm_cli.bench.settings import Settings
 from btgm_cli.bench.table import Table
-from btgm_cli.core import BtgmError, Reference
+from btgm_cli.core import BtgmError, GenerativeModel, Reference
 from btgm_cli.latent import LatentCriterion
 from btgm_cli.loading import load_criterion, load_model
+from btgm_cli.price import N_BEST
 from btgm_cli.references import Estimated, ReferenceSource
 from btgm_cli.tuning import Tuning
 from btgm_cli.tuning.feasibility import STRONGEST
@@ -56,11 +61,13 @@ class Plan:
         kls: for each criterion, rising; no tilt towards a class goes beyond −log of its share.
         truth: draws of p, and particles, behind the truth.
         sizes: of the methods.
+        ways: the methods.
     """
 
     kls: Mapping[str, Sequence[float]]
     truth: tuple[int, int]
     sizes: Sizes
+    ways: Mapping[tuple[str, ...], Way] = field(default_factory=lambda: WAYS)
 
 
 FULL = Plan(
@@ -93,18 +100,22 @@ def run(settings: Settings) -> None:
     """The table for all criteria, KLs, methods and seeds."""
     plan = QUICK if settings.quick else FULL
     table = Table(settings.folder / "gan.csv", COLUMNS, key=4)
-    model = load_model("gan_mnist")
+    hold(plan, load_model("gan_mnist"), table, settings.seeds)
+    table.show()
+
+
+def hold(plan: Plan, model: GenerativeModel, table: Table, seeds: int) -> None:
+    """Fill a table with the contests of a plan that it lacks."""
     for name, kls in plan.kls.items():
-        seeds = [seed for seed in range(settings.seeds) if _missing(table, name, kls, seed)]
-        if not seeds:
+        missing = [seed for seed in range(seeds) if _missing(table, plan, name, seed)]
+        if not missing:
             continue
         f = LatentCriterion(model, load_criterion(name))
         truth = Estimated(f, *plan.truth, TRUTH_SEED)
         tilts = dict(zip(kls, tilts_at(truth, kls), strict=True))
-        for seed in seeds:
+        for seed in missing:
             contest = Contest(f, list(tilts.values()), truth, seed, plan.sizes)
-            _compete(contest, name, tilts, table)
-    table.show()
+            _compete(contest, plan, name, tilts, table)
 
 
 def tilts_at(truth: ReferenceSource, kls: Sequence[float]) -> list[Reference]:
@@ -128,14 +139,17 @@ def tilts_at(truth: ReferenceSource, kls: Sequence[float]) -> list[Reference]:
     return found
 
 
-def _missing(table: Table, name: str, kls: Sequence[float], seed: int) -> bool:
-    methods = [method for methods in WAYS for method in methods]
+def _missing(table: Table, plan: Plan, name: str, seed: int) -> bool:
+    methods = [method for methods in plan.ways for method in methods]
+    kls = plan.kls[name]
     return not all(table.has(name, kl, method, seed) for kl in kls for method in methods)
 
 
-def _compete(contest: Contest, name: str, tilts: Mapping[float, Reference], table: Table) -> None:
+def _compete(
+    contest: Contest, plan: Plan, name: str, tilts: Mapping[float, Reference], table: Table
+) -> None:
     """Add the rows of one criterion and seed that the table lacks."""
-    for methods, way in WAYS.items():
+    for methods, way in plan.ways.items():
         missing = {
             exact.beta: (kl, exact)
             for kl, exact in tilts.items()
@@ -146,5 +160,19 @@ def _compete(contest: Contest, name: str, tilts: Mapping[float, Reference], tabl
         for row in way(contest, [exact for _, exact in missing.values()]):
             kl, exact = missing[row["beta"]]
             if not table.has(name, kl, row["method"], contest.seed):
-                truth = {f"truth_{what}": getattr(exact, what) for what in TRUTH}
-                table.add(row | truth | {"criterion": name, "kl": kl, "seed": contest.seed})
+                truth = {f"truth_{what}": getattr(exact, what) for what in (*TRUTH, "mean")}
+                full = row | truth | {"criterion": name, "kl": kl, "seed": contest.seed}
+                full |= _errors(contest, full)
+                table.add({key: value for key, value in full.items() if key in table.columns})
+
+
+def _errors(contest: Contest, row: Row) -> Row:
+    """How far the mean and the 99 % quantile of f are off, relative to the truth's."""
+    generator = contest.generator("truth", row["beta"])
+    f = contest.truth.particles(row["beta"], N_BEST, generator).f
+    truth = weighted_quantile(f, torch.ones_like(f), 0.99)
+    errors = {"truth_q99": truth}
+    if "mean" in row:
+        errors["mean_error"] = row["mean"] / row["truth_mean"] - 1
+        errors["q99_error"] = row["q99"] / truth - 1
+    return errors

@@ -20,7 +20,7 @@ from btgm_cli.bench.nuts import nuts
 from btgm_cli.core import PathPoint, Reference, Status, Target
 from btgm_cli.correction import N_PILOT, Correct, Corrector
 from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.price import GRADIENT, N_BEST
+from btgm_cli.price import GRADIENT, N_BEST, by_rejection
 from btgm_cli.references import ReferenceSource
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import TemperedSMC
@@ -88,7 +88,7 @@ def rejection(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     for exact in tilts:
         generator = contest.generator("rejection", exact.beta)
         best = contest.truth.particles(exact.beta, N_BEST, generator).f.max().item()
-        evals = math.exp(exact.beta * best - exact.log_z)
+        evals = by_rejection(exact.beta, best, exact.log_z)
         yield {
             "method": "rejection",
             "beta": exact.beta,
@@ -110,6 +110,7 @@ def smc(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     )
     for exact in tilts:
         found = sampler.at(exact.beta)
+        f = sampler.particles(exact.beta, N_BEST, contest.generator("q99", exact.beta)).f
         seconds = time.perf_counter() - started
         evals, effective = sampler.cost(exact.beta)
         yield {
@@ -118,6 +119,8 @@ def smc(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
             "log_z_error": abs(found.log_z - exact.log_z),
             "ess_fraction": effective / sampler.ladder[0].f.numel(),
             "mean_error_sd": _off(found.mean, exact),
+            "mean": found.mean,
+            "q99": weighted_quantile(f, torch.ones_like(f), 0.99),
             "evals_per_draw": evals / effective,
             "seconds_per_draw": seconds / effective,
             "status": str(Status.OK if found.reliable else Status.UNRELIABLE_REFERENCE),
@@ -174,6 +177,7 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
     draws = list(islice(corrector.draws(Correct.NONE), blocks))
     f = torch.cat([block.f for block in draws]).double()
     weight = torch.softmax(torch.cat([block.log_weight for block in draws]), 0)
+    mean = (weight * f).sum().item()
     ess = point.ess_fraction
     yield {
         "method": "tuned",
@@ -182,6 +186,8 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
         "kl_gap": point.kl_gap,
         "ess_fraction": ess,
         "mean_error_sd": _off(point.moments.mean, exact),
+        "mean": point.moments.mean,
+        "q99": weighted_quantile(f, torch.ones_like(f), 0.99),
         "evals_per_draw": 1.0,
         "seconds_per_draw": seconds,
     }
@@ -190,7 +196,9 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
         "beta": beta,
         "log_z_error": abs(point.log_z - exact.log_z),
         "ess_fraction": ess,
-        "mean_error_sd": _off((weight * f).sum().item(), exact),
+        "mean_error_sd": _off(mean, exact),
+        "mean": mean,
+        "q99": weighted_quantile(f, weight, 0.99),
         "evals_per_draw": 1 / ess,
         "seconds_per_draw": seconds / ess,
     }
@@ -199,6 +207,14 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
 def tuning_evals(point: PathPoint, batch_size: int) -> int:
     """What this point's tuning cost: a step's gradients count for more than its values."""
     return point.f_evals + (GRADIENT - 1) * point.steps * batch_size
+
+
+def weighted_quantile(f: torch.Tensor, weight: torch.Tensor, share: float) -> float:
+    """The value of f (n,) that this share of the weight (n,) lies at or below."""
+    ordered, order = f.sort()
+    below = weight[order].double().cumsum(0) / weight.double().sum()
+    index = int((below < share).sum())
+    return ordered[min(index, len(f) - 1)].item()
 
 
 def _off(mean: float, exact: Reference) -> float:

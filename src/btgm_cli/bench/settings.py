@@ -9,7 +9,7 @@ from pathlib import Path
 
 from btgm_cli.core import SettingError
 
-PARTS = ("steps", "gan", "targets")
+PARTS = ("steps", "gan", "targets", "energy")
 KEYS = ("parts", "seeds", "out", "quick")
 
 

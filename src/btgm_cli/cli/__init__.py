@@ -13,7 +13,7 @@ COMMANDS = {
     "rank": "compare criteria before a run, from draws of the model alone",
     "sample": "draw from a tuned model, corrected or not",
     "report": "redraw the pictures of a run directory",
-    "figure": "make one of the paper's MNIST figures",
+    "figure": "make one of the paper's figures",
     "list": "show the models and criteria",
     "train": "train a base model or classifier",
     "data": "fetch or build the data that training needs",

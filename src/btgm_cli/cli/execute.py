@@ -22,14 +22,24 @@ from btgm_cli import __version__
 from btgm_cli.acceptance import Acceptance
 from btgm_cli.checkpoints import checkpoint_hash
 from btgm_cli.cli.progress import ProgressBar
-from btgm_cli.config import Objects, build
+from btgm_cli.config import Objects, build, build_scenarios
 from btgm_cli.core import PathPoint, Status
-from btgm_cli.files import write_json
+from btgm_cli.files import replacing, write_json
 from btgm_cli.journal import RunJournal
 from btgm_cli.price import Price, prices
 from btgm_cli.report import draw_all
-from btgm_cli.runs import COST, SUMMARY, THEORY, TRACE, finite_or_none, read_run, write_table
+from btgm_cli.runs import (
+    COST,
+    REFERENCE,
+    SUMMARY,
+    THEORY,
+    TRACE,
+    finite_or_none,
+    read_run,
+    write_table,
+)
 from btgm_cli.sampling import TunedModel
+from btgm_cli.scenarios import write_scenarios
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tuning import TuneResult, tune
 
@@ -37,6 +47,9 @@ log = logging.getLogger(__name__)
 
 EXIT_CODES = {Status.OK: 0, Status.OK_CORRECTED: 0}
 MISSED = 3
+
+KEPT = 1000
+"""Draws of the reference that a run keeps."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,8 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
         )
     write_table(path / TRACE, result.trace)
     write_table(path / THEORY, _theory(result))
+    kept = derived_generator(cfg.seed, "kept", device=objects.device)
+    _keep_reference(result, path / REFERENCE, kept)
     costs = prices(
         result.f,
         result.points,
@@ -84,6 +99,10 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
     write_table(path / COST, [asdict(price) for price in costs])
     seconds = time.perf_counter() - started
     write_json(path / SUMMARY, _summary(cfg, names, objects, result, seconds, path))
+    scenarios = build_scenarios(cfg)
+    if scenarios.n:
+        generator = derived_generator(cfg.seed, "scenarios", device=objects.device)
+        write_scenarios(path, scenarios, result.tuned, result.f, result.points[-1], generator)
     draw_all(read_run(path))
     _tell(result, costs, path)
     return EXIT_CODES.get(result.status, MISSED)
@@ -123,6 +142,14 @@ def _theory(result: TuneResult) -> list[dict[str, Any]]:
         }
         for tilt in tilts
     ]
+
+
+def _keep_reference(result: TuneResult, path: Path, generator: torch.Generator) -> None:
+    """Write draws z of the exact tilt at the last β, as well as it is known, where it is."""
+    if math.isfinite(result.points[-1].reference.log_z):
+        z = result.reference.particles(result.beta, KEPT, generator).z
+        with replacing(path) as temporary:
+            np.save(temporary, z.float().cpu().numpy())
 
 
 def _summary(

@@ -1,9 +1,9 @@
-"""`btgm figure NAME`: one of the paper's MNIST figures, with the runs that it needs."""
+"""`btgm figure NAME`: one of the paper's figures, with the runs that it needs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,20 @@ from omegaconf import DictConfig, OmegaConf
 from btgm_cli.cli import run
 from btgm_cli.config import compose_config
 from btgm_cli.core import BtgmError, SettingError
-from btgm_cli.figures import gradients, tuned
-from btgm_cli.figures.recipes import DRAWS, GRADIENTS, QUICK_DRAWS, RECIPES
+from btgm_cli.figures import gradients, tuned, weeks
+from btgm_cli.figures.recipes import (
+    DRAWS,
+    GRADIENTS,
+    QUICK_DRAWS,
+    RECIPES,
+    WEEKS,
+    Recipe,
+    WeeksRecipe,
+)
 from btgm_cli.loading import LoadedRun, load_run, read_run_config
 from btgm_cli.runs import SUMMARY
 
-FIGURES = (GRADIENTS, *RECIPES)
+FIGURES = tuple(sorted((GRADIENTS, *RECIPES, *WEEKS)))
 
 USAGE = f"""usage: btgm figure FIGURE [SETTING=VALUE ...]
 
@@ -60,13 +68,23 @@ def main(argv: Sequence[str]) -> int:
 def _make(request: Request) -> list[Path]:
     if request.name == GRADIENTS:
         return gradients.make(request.out, quick=request.quick)
+    draws = QUICK_DRAWS if request.quick else DRAWS
+    if request.name in WEEKS:
+        load = WEEKS[request.name]
+        return weeks.make(load, _runs(load, load.criteria, request), request.out, draws)
     recipe = RECIPES[request.name]
-    asked = {name: recipe.overrides(name, quick=request.quick) for name in recipe.tunings}
+    return tuned.make(recipe, _runs(recipe, recipe.tunings, request), request.out, draws)
+
+
+def _runs(
+    recipe: Recipe | WeeksRecipe, names: Iterable[str], request: Request
+) -> dict[str, LoadedRun]:
+    """The finished runs of a figure by their names; refused before any work where in the way."""
+    asked = {name: recipe.overrides(name, quick=request.quick) for name in names}
     places = {name: request.out / "runs" / name for name in asked}
     for name, overrides in asked.items():
         _refuse_another(places[name], compose_config("run", overrides))
-    runs = {name: _finished(places[name], overrides) for name, overrides in asked.items()}
-    return tuned.make(recipe, runs, request.out, QUICK_DRAWS if request.quick else DRAWS)
+    return {name: _finished(places[name], overrides) for name, overrides in asked.items()}
 
 
 def _finished(path: Path, overrides: Sequence[str]) -> LoadedRun:

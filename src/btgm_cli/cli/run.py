@@ -17,7 +17,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.cli.execute import Names, execute
-from btgm_cli.config import GROUPS, build, compose_config, conf_dir, with_search_path
+from btgm_cli.config import (
+    GROUPS,
+    build,
+    build_scenarios,
+    compose_config,
+    conf_dir,
+    with_search_path,
+)
 from btgm_cli.core import BtgmError, SettingError
 from btgm_cli.loading import read_run_config
 from btgm_cli.runs import PARETO
@@ -53,6 +60,7 @@ def check(cfg: DictConfig) -> None:
         raise SettingError("hydra.run.dir", str(run_dir), expected)
     check_own_settings(cfg)
     objects = build(cfg)
+    build_scenarios(cfg).check(objects.model)
     check_target(objects.target, objects.criterion)
     has_gradient = check_pair(
         objects.f, derived_generator(cfg.seed, "check", device=objects.device)

@@ -1,1 +1,1 @@
-"""The paper's MNIST figures from finished runs: tables, class shares, pictures."""
+"""The paper's figures from finished runs: tables, class shares, load curves, pictures."""

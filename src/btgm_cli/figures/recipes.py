@@ -48,6 +48,26 @@ class Recipe:
         ]
 
 
+@dataclass(frozen=True)
+class WeeksRecipe:
+    """A figure of load curves; its runs are `btgm run experiment=NAME_CRITERION`.
+
+    Args:
+        name: of the figure.
+        criteria: a run for each, in the order of the panels, and what the paper calls it.
+        samples: are real and generated curves shown beside the bands?
+    """
+
+    name: str
+    criteria: dict[str, str]
+    samples: bool = False
+
+    def overrides(self, criterion: str, *, quick: bool) -> list[str]:
+        """What `btgm run` is asked for."""
+        experiment = f"experiment={self.name}_{criterion}"
+        return [experiment, *([*QUICK, "target.rho=null", "target.betas=[0,0.05]"] * quick)]
+
+
 BOTH = ("paper", "default")
 
 RECIPES = {
@@ -69,6 +89,34 @@ RECIPES = {
             "fig7",
             (0, 0.05, 0.1),
             kl={0.0: 0.0, 0.025: 0.2, 0.05: 0.6, 0.075: 1.1, 0.1: 1.4, 0.125: 1.8, 0.15: 2.1},
+        ),
+    )
+}
+
+WEEKS = {
+    recipe.name: recipe
+    for recipe in (
+        WeeksRecipe(
+            "fig2",
+            {
+                "peak": "largest power of the week, top 1 %",
+                "wednesday_excess": "Wednesday above the week, top 1 %",
+            },
+            samples=True,
+        ),
+        WeeksRecipe(
+            "fig8",
+            {
+                "wednesday_mean": "Wednesday's mean, top 0.01 %",
+                "wednesday_excess": "Wednesday above the week, top 0.01 %",
+            },
+        ),
+        WeeksRecipe(
+            "fig9",
+            {
+                "unevenness": "distance to the flat curve, largest 1 %",
+                "evenness": "distance to the flat curve, smallest 1 %",
+            },
         ),
     )
 }

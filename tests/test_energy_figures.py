@@ -1,0 +1,166 @@
+"""Figures of load curves, dated scenarios, and the bench of load, all at quick sizes."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from btgm_cli.bench.rivals import weighted_quantile
+from btgm_cli.cli import main
+from btgm_cli.config import choices, compose_config
+from btgm_cli.core import SettingError
+from btgm_cli.data import DATA_DIR_VARIABLE
+from btgm_cli.figures.recipes import QUICK, WEEKS
+from btgm_cli.price import by_rejection
+from btgm_cli.report.weeks import scenarios_figure
+from btgm_cli.scenarios import Scenarios, band, timestamps
+
+TINY = [*QUICK, "target.rho=null", "target.betas=[0,0.05]", "tuning.first_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The quick Fig. 2, made where no data are."""
+    out = tmp_path_factory.mktemp("weeks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(out)
+        patch.setattr(sys, "path", list(sys.path))
+        patch.setenv(DATA_DIR_VARIABLE, str(out / "none"))
+        assert main(["figure", "fig2", "quick=true"]) == 0
+    return out / "outputs" / "figures" / "quick" / "fig2"
+
+
+def test_fig2_tells_of_p_the_tuned_model_and_the_exact_tilt(made):
+    table = pd.read_csv(made / "fig2.csv")
+    assert table["criterion"].unique().tolist() == ["peak", "wednesday_excess"]
+    assert table["who"].tolist() == ["p", "tuned", "exact"] * 2
+    assert table["peak_kw"].between(5, 30).all()
+    assert (table["peak_q99_kw"] >= table["peak_kw"]).all()
+    assert table["energy_kwh"].between(300, 2000).all()
+    assert table["diversity_kw"].between(0.5, 10).all()
+    assert table["above_real_q99"].between(0, 1).all()
+    page = (made / "fig2.md").read_text()
+    assert "99 % quantile of real" in page
+    assert "left out" in page
+
+
+def test_fig2_is_drawn_from_a_table_of_half_hours(made):
+    curves = pd.read_csv(made / "curves.csv")
+    assert len(curves) == 336
+    assert not [name for name in curves if name.startswith("real")]
+    assert (curves.filter(regex="_sd$") >= 0).all(axis=None)
+    assert (made / "fig2.png").read_bytes().startswith(b"\x89PNG")
+    assert (made / "fig2.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_each_recipe_has_its_experiments_and_the_papers_budget():
+    rho = {"fig2": 0.01, "fig8": 1e-4, "fig9": 0.01}
+    for name, recipe in WEEKS.items():
+        for criterion in recipe.criteria:
+            assert f"{name}_{criterion}" in choices("experiment")
+            cfg = compose_config("run", recipe.overrides(criterion, quick=False))
+            assert cfg.target.rho == rho[name]
+            assert recipe.overrides(criterion, quick=True)[0] == f"experiment={name}_{criterion}"
+    assert -math.log(0.01) == pytest.approx(4.61, abs=0.01)
+
+
+def test_energy_peak_asks_for_a_thousand_scenarios():
+    cfg = compose_config("run", ["experiment=energy_peak"])
+    assert (cfg.scenarios.n, cfg.target.rho) == (1000, 0.01)
+
+
+def test_a_run_leaves_dated_curves_in_kw(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    settings = [*TINY, "scenarios.n=3", "scenarios.week=2027-03-01", "hydra.run.dir=run"]
+    assert main(["run", "experiment=energy_peak", *settings]) in (0, 3)
+    table = pd.read_csv("run/scenarios.csv")
+    assert table.columns.tolist() == ["timestamp", "s0001", "s0002", "s0003"]
+    at = pd.to_datetime(table["timestamp"])
+    assert len(at) == 336
+    assert table["timestamp"].iloc[0] == "2027-03-01T00:00:00"
+    assert table["timestamp"].iloc[-1] == "2027-03-07T23:30:00"
+    assert (at.diff().dropna() == pd.Timedelta(minutes=30)).all()
+    kw = table.drop(columns="timestamp")
+    assert kw.max().between(3, 60).all()
+    assert (kw >= 0).all(axis=None)
+    assert np.allclose(
+        kw.mean(axis=1), pd.read_csv("run/scenarios_bands.csv")["tuned_mean"], atol=1e-4
+    )
+    before = Path("run/scenarios.png").read_bytes()
+    assert before.startswith(b"\x89PNG")
+    assert main(["report", "run"]) == 0
+    assert Path("run/scenarios.png").read_bytes() == before
+    assert np.load("run/reference.npy").shape == (1000, 12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["scenarios.n=-1"], "scenarios.n=-1: must be 0, or 2 or more"),
+        (["scenarios.n=1"], "scenarios.n=1: must be 0, or 2 or more"),
+        (["scenarios.n=many"], "scenarios.n='many': must be a whole number"),
+        (["scenarios.week=2026-01-06"], "scenarios.week='2026-01-06': must be a Monday"),
+        (["scenarios.week=soon"], "scenarios.week='soon': must be a Monday"),
+        (["scenarios.day=1"], "scenarios.day"),
+        (["scenarios.n=5", "model=gan_mnist"], "x here is (1, 28, 28)"),
+        (["scenarios.n=5", "model=gaussian", "criterion=linear"], "weekly load curves; x here"),
+    ],
+)
+def test_bad_scenarios_are_one_line_before_any_work(tmp_path, monkeypatch, capsys, settings, told):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main(["run", *settings]) == 2
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert len(printed.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_timestamps_follow_the_points_of_the_week():
+    assert str(timestamps("2026-01-05", 168)[1]) == "2026-01-05 01:00:00"
+    assert str(timestamps("2026-01-05", 672)[-1]) == "2026-01-11 23:45:00"
+    with pytest.raises(SettingError, match="must be a Monday"):
+        Scenarios(2, "2026-13-01")
+
+
+def test_a_band_is_mean_and_deviation_over_the_curves():
+    assert band(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), "p_") == {
+        "p_mean": [2.0, 2.0],
+        "p_sd": [math.sqrt(2), 0.0],
+    }
+
+
+def test_the_picture_of_scenarios_needs_its_tables_alone():
+    names = ("p_mean", "p_sd", "tuned_mean", "tuned_sd")
+    bands = pd.DataFrame({name: np.ones(336) for name in names})
+    curves = pd.DataFrame({"timestamp": ["2026-01-05T00:00:00"] * 336, "s0001": np.ones(336)})
+    figure = scenarios_figure(bands, curves, "heading")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["kW", "kW"]
+    assert figure.axes[1].get_xticklabels(minor=True)[0].get_text() == "Mon"
+
+
+def test_a_weighted_quantile_is_by_weight():
+    f = torch.tensor([3.0, 1.0, 2.0])
+    assert weighted_quantile(f, torch.ones(3), 0.5) == 2
+    assert weighted_quantile(f, torch.tensor([0.1, 0.8, 0.1]), 0.5) == 1
+    assert weighted_quantile(f, torch.ones(3), 1.0) == 3
+
+
+def test_rejection_beyond_all_numbers_is_infinite():
+    assert by_rejection(1.0, 2.0, 2.0) == 1
+    assert by_rejection(20.0, 60.0, 1.0) == math.inf
+
+
+def test_the_bench_of_load_fills_its_table(tmp_path):
+    from btgm_cli.bench.__main__ import main as bench
+
+    assert bench(["parts=energy", "seeds=1", "quick=true", f"out={tmp_path}"]) == 0
+    table = pd.read_csv(tmp_path / "quick" / "energy.csv")
+    assert table["method"].tolist() == ["rejection", "smc", "tuned", "tuned + corrected"]
+    assert table["q99_error"].iloc[1:].abs().max() < 1
+    assert table["mean_error"].iloc[1:].abs().max() < 1
