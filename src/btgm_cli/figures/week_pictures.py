@@ -42,9 +42,9 @@ def bands_and_curves(criteria: dict[str, str], curves: pd.DataFrame) -> Figure:
 
 @in_house_style
 def bands_only(criteria: dict[str, str], curves: pd.DataFrame) -> Figure:
-    """Figs. 8 and 9: for each criterion the bands of p and of the tuned model, on one scale."""
+    """Figs. 8 and 9: for each criterion the bands of p and of the tuned model."""
     figure = Figure(figsize=(7.6, 2.8), layout="constrained")
-    panels = figure.subplots(1, len(criteria), sharey=True)
+    panels = figure.subplots(1, len(criteria))
     for k, (axes, (criterion, text)) in enumerate(zip(panels, criteria.items(), strict=True)):
         _bands(axes, criterion, curves)
         _name(axes, k, text)
