@@ -150,5 +150,7 @@ def test_on_the_gan_wishes_without_gradient_reach_their_target(wish, goal, monke
     prior = result.points[0].moments.mean
     tolerance = 0.01 * min(abs(goal), abs(goal - prior))
     assert abs(last.moments.mean - goal) <= max(tolerance, 2 * last.moments.mean_se)
-    assert abs(last.moments.mean - last.reference.mean) <= 0.1 * abs(goal - prior)
-    assert last.kl_gap <= 0.3
+    # What a gap allows: |E_q̂ f − E_q f| is at most √(2 · gap · Var f) where f has Gaussian tails.
+    assert last.kl_gap <= 0.15
+    allowed = math.sqrt(2 * (last.kl_gap + 2 * last.kl_gap_se) * last.reference.var)
+    assert abs(last.moments.mean - last.reference.mean) <= allowed
