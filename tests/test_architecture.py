@@ -33,7 +33,7 @@ ALLOWED: dict[str, str] = {
     "tuning": "core seeds tilt beta multipliers flows acceptance latent sampling references"
     " verdict",
     "data": "core files",
-    "ranking": "core tilt tuning",
+    "ranking": "core tilt latent tuning",
     "weekly_load": "core data",
     "meter_files": "core data",
     "weekly_build": "core files data meter_files weekly_load",

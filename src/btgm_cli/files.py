@@ -36,5 +36,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` as indented JSON, atomically."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text`, atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        temporary.write_text(text)

@@ -20,7 +20,7 @@ import pandas as pd
 
 from btgm_cli.core import SettingError
 from btgm_cli.data import DataError
-from btgm_cli.files import replacing
+from btgm_cli.files import replacing, write_text
 from btgm_cli.meter_files import Piece, read_pieces
 from btgm_cli.weekly_load import ATTRIBUTION_NAME, FILE_NAME
 
@@ -126,8 +126,7 @@ def write_weekly(built: Built, files: Sequence[Path], folder: Path) -> tuple[Pat
     """
     source = PUBLISHED_ATTRIBUTION if built.published else "Your own readings."
     attribution = f"{source}\nFiles: {', '.join(file.name for file in files)}\n"
-    with replacing(folder / ATTRIBUTION_NAME) as temporary:
-        temporary.write_text(attribution)
+    write_text(folder / ATTRIBUTION_NAME, attribution)
     with replacing(folder / HOUSEHOLDS_NAME) as temporary:
         built.fates.to_csv(temporary, index=False)
     path = folder / FILE_NAME

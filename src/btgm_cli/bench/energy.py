@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from btgm_cli.bench.gan import COLUMNS as CONTEST
+from btgm_cli.bench.gan import QUICK as QUICK_CONTEST
 from btgm_cli.bench.gan import Plan, hold
 from btgm_cli.bench.rivals import WAYS, Sizes
 from btgm_cli.bench.settings import Settings
@@ -40,26 +41,7 @@ FULL = Plan(
     ),
     ways=CONTESTED,
 )
-QUICK = Plan(
-    kls={"peak": (0.1,)},
-    truth=(1000, 200),
-    sizes=Sizes(
-        Tuning(
-            first_steps=2,
-            steps=2,
-            batch_size=16,
-            acceptance=1,
-            n_eval=200,
-            n_reference=200,
-            n_particles=100,
-        ),
-        particles=25,
-        warm_up=2,
-        chain=6,
-        n_draws=200,
-    ),
-    ways=CONTESTED,
-)
+QUICK = Plan(kls={"peak": (0.1,)}, truth=(1000, 200), sizes=QUICK_CONTEST.sizes, ways=CONTESTED)
 
 
 def run(settings: Settings) -> None:

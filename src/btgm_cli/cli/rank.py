@@ -96,7 +96,7 @@ def _read(overrides: Sequence[str]) -> Request:
     if hasattr(model, "to"):
         model = model.to(device)
     z = model.sample_prior(cfg.n, derived_generator(cfg.seed, "rank", device=device))
-    criteria = {str(item): _criterion(str(item), model, cfg.seed) for item in cfg.criteria}
+    criteria = {str(item): _criterion(str(item), model, cfg.seed, device) for item in cfg.criteria}
     for criterion, f in criteria.items():
         values(criterion, f, z[:TRIED])
     return Request(name, model, criteria, z, float(cfg.kl), cfg.seed, _folder(cfg.out, name))
@@ -130,7 +130,9 @@ def _is_number(value: Any, kind: Any, least: int) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and least <= value < math.inf
 
 
-def _criterion(name: str, model: GenerativeModel, seed: int) -> LatentCriterion:
+def _criterion(
+    name: str, model: GenerativeModel, seed: int, device: torch.device
+) -> LatentCriterion:
     """The criterion of this name, as a function of z."""
     try:
         criterion = load_criterion(name)
@@ -139,7 +141,9 @@ def _criterion(name: str, model: GenerativeModel, seed: int) -> LatentCriterion:
             raise
         # What was typed is an item of `criteria`.
         raise SettingError("criteria", name, str(error).partition(": ")[2]) from error
-    return LatentCriterion(model, settled(criterion, model, derived_generator(seed, "normalize")))
+    generator = derived_generator(seed, "normalize", device=device)
+    known = settled(criterion, model, generator)
+    return LatentCriterion(model, known, seed=seed, device=device)
 
 
 def _folder(out: str | None, model: str) -> Path:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from btgm_cli.figures.pages import gradients_page
-from btgm_cli.files import replacing
+from btgm_cli.files import write_text
 from btgm_cli.latent import LatentCriterion
 from btgm_cli.loading import load_criterion, load_model
 from btgm_cli.ranking import Look, look, rank, walk
@@ -57,8 +57,7 @@ def make(out: Path, *, quick: bool) -> list[Path]:
     for name, table in tables.items():
         write_table(out / f"{name}.csv", table)
     text = out / "fig1.md"
-    with replacing(text) as temporary:
-        temporary.write_text(gradients_page(rows))
+    write_text(text, gradients_page(rows))
     figure = histograms(*(read_table(out / f"{name}.csv") for name in tables))
     pictures = [save(figure, out / f"fig1.{kind}") for kind in ("png", "pdf")]
     return [*(out / f"{name}.csv" for name in tables), text, *pictures]

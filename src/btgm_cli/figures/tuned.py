@@ -9,7 +9,7 @@ from btgm_cli.figures.numbers import compared
 from btgm_cli.figures.pages import looks_page, numbers_page
 from btgm_cli.figures.recipes import Recipe
 from btgm_cli.figures.strokes import looks
-from btgm_cli.files import replacing
+from btgm_cli.files import write_text
 from btgm_cli.loading import LoadedRun
 from btgm_cli.report import save
 from btgm_cli.runs import write_table
@@ -35,8 +35,7 @@ def make(recipe: Recipe, runs: dict[str, LoadedRun], out: Path, draws: int) -> l
     for name, rows in tables.items():
         write_table(out / f"{name}.csv", rows)
     text = out / f"{recipe.name}.md"
-    with replacing(text) as temporary:
-        temporary.write_text(page)
+    write_text(text, page)
     return [*(out / f"{name}.csv" for name in tables), text, *_draw(recipe, runs, out)]
 
 

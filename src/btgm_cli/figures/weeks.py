@@ -16,7 +16,7 @@ from btgm_cli.data import DataError
 from btgm_cli.figures.pages import weeks_page
 from btgm_cli.figures.recipes import WeeksRecipe
 from btgm_cli.figures.week_pictures import bands_and_curves, bands_only
-from btgm_cli.files import replacing
+from btgm_cli.files import write_text
 from btgm_cli.latent import draw_x
 from btgm_cli.loading import LoadedRun
 from btgm_cli.report import save
@@ -60,9 +60,7 @@ def make(recipe: WeeksRecipe, runs: dict[str, LoadedRun], out: Path, draws: int)
     write_table(out / f"{recipe.name}.csv", rows)
     points = range(len(next(iter(curves.values()))))
     write_table(out / f"{CURVES}.csv", [{k: v[at] for k, v in curves.items()} for at in points])
-    with replacing(text) as temporary:
-        missing = _missing(recipe, real)
-        temporary.write_text(weeks_page(rows, card["real_peak_q99_kw"], missing))
+    write_text(text, weeks_page(rows, card["real_peak_q99_kw"], _missing(recipe, real)))
     drawn = _draw(recipe, out)
     return [out / f"{recipe.name}.csv", out / f"{CURVES}.csv", text, *drawn]
 

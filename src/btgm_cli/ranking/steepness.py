@@ -20,11 +20,9 @@ import torch
 from torch import Tensor
 
 from btgm_cli.core import Reference, SettingError
+from btgm_cli.latent import CHUNK
 from btgm_cli.tilt import importance_reference, pareto_smoothed
 from btgm_cli.tuning.feasibility import STRONGEST
-
-CHUNK = 1000
-"""Draws differentiated at once; bounds memory."""
 
 GRID = tuple(np.geomspace(0.1, STRONGEST, 21).tolist())
 """β̃ = β √Var_p f of the walk: from hardly a tilt (0.005 nats) to where `btgm run` stops too."""
