@@ -11,6 +11,7 @@ from btgm_cli.bench.__main__ import main
 from btgm_cli.bench.table import Table
 from btgm_cli.bench.targets import funnel, gaussian_mixture, many_well
 from btgm_cli.core import SettingError
+from btgm_cli.references import tilts_at
 from btgm_cli.runs import read_table
 from btgm_cli.seeds import derived_generator
 from btgm_cli.tilt import log_mean_weight
@@ -89,7 +90,7 @@ def test_a_tuned_path_meets_the_kl_asked_for():
 
             return Linear().gaussian_tilt(beta, 2)
 
-    found = gan.tilts_at(Line(), (0.5, 2.0, 4.5))
+    found = tilts_at(Line(), (0.5, 2.0, 4.5))
     assert [tilt.beta for tilt in found] == pytest.approx([1.0, 2.0, 3.0])
 
 

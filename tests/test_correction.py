@@ -10,6 +10,7 @@ from btgm_cli.correction import Correct, Corrector
 from btgm_cli.criteria import Linear
 from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.moves import CrankNicolson
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import TemperedSMC
@@ -94,7 +95,13 @@ def test_on_the_gan_resampled_draws_agree_with_smc():
     settings = Tuning(first_steps=150, acceptance=1.0, n_eval=2000, n_reference=2000)
     tuned = tune(model, criterion, target=Target(betas=[beta]), settings=settings).tuned
     latent = LatentCriterion(model, criterion)
-    smc = TemperedSMC(model, lambda z: evaluate(latent, z), derived_generator(1), particles=300)
+    smc = TemperedSMC(
+        model,
+        lambda z: evaluate(latent, z),
+        CrankNicolson(model),
+        derived_generator(1),
+        particles=300,
+    )
     exact, n = smc.at(beta), 8000
     particles = smc.particles(beta, n, derived_generator(2))
     with torch.no_grad():

@@ -10,6 +10,7 @@ from btgm_cli import load_criterion, load_model
 from btgm_cli.criteria import Linear, Quadratic
 from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.moves import CrankNicolson
 from btgm_cli.references import Estimated
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import LARGEST_LOG_Z_SE, TemperedSMC
@@ -23,6 +24,7 @@ def climb(criterion, seed=0, model=None, **sizes):
     return TemperedSMC(
         model,
         lambda z: evaluate(latent, z),
+        CrankNicolson(model),
         derived_generator(seed),
         **{"particles": 400, **sizes},
     )

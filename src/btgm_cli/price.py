@@ -14,6 +14,7 @@ import torch
 
 from btgm_cli.core import PathPoint, Status
 from btgm_cli.latent import LatentCriterion, evaluate
+from btgm_cli.moves import CrankNicolson
 from btgm_cli.references import Estimated, ReferenceSource
 from btgm_cli.smc import TemperedSMC
 
@@ -96,7 +97,13 @@ def _ladder(
     """The reference's own SMC if it has run, else a small one."""
     if isinstance(reference, Estimated) and reference.has_climbed:
         return reference.smc
-    return TemperedSMC(f.model, lambda z: evaluate(f, z), generator, particles=SMC_PARTICLES)
+    return TemperedSMC(
+        f.model,
+        lambda z: evaluate(f, z),
+        CrankNicolson(f.model),
+        generator,
+        particles=SMC_PARTICLES,
+    )
 
 
 def _smc_price(smc: TemperedSMC, beta: float, rejection: float) -> Price:

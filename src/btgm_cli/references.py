@@ -6,6 +6,7 @@ The first that holds at a β is taken, and every figure says which it was and ho
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -13,13 +14,20 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from btgm_cli.core import Particles, Reference
+from btgm_cli.core import BtgmError, Particles, Reference
 from btgm_cli.criteria import Linear, Quadratic
 from btgm_cli.latent import LatentCriterion, evaluate
 from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.moves import CrankNicolson
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import POPULATIONS, TemperedSMC
 from btgm_cli.tilt import importance_reference, systematic
+
+STRONGEST = 1000.0
+"""β times the standard deviation of f under p beyond which a tilt only splits hairs."""
+
+STEP = 1.2
+"""Factor of β while a KL is looked for; small, since an SMC has to climb as far."""
 
 
 class ReferenceSource(Protocol):
@@ -122,6 +130,7 @@ class Estimated:
         return TemperedSMC(
             self._f.model,
             lambda z: evaluate(self._f, z),
+            CrankNicolson(self._f.model),
             generator,
             particles=math.ceil(self._n_particles / POPULATIONS),
             start=Particles(self.prior.z, self.prior.f),
@@ -169,3 +178,27 @@ def reference_for(
     ):
         return ClosedForm(model, criterion)
     return Estimated(f, n, n_particles, seed, device)
+
+
+def tilts_at(source: ReferenceSource, kls: Sequence[float]) -> list[Reference]:
+    """The tilts with these KLs, nats, rising; β by bisection of its logarithm.
+
+    Where the source passes from importance sampling to SMC its KL jumps, so that what is met may
+    be off by its error.
+
+    Raises:
+        BtgmError: no tilt has so large a KL.
+    """
+    spread = math.sqrt(source.at(0.0).var)
+    low = high = 0.1 / spread
+    found = []
+    for kl in kls:
+        while source.at(high).kl < kl:
+            if high * spread > STRONGEST:
+                raise BtgmError(f"no tilt has a KL of {kl} nats")
+            low, high = high, STEP * high
+        for _ in range(40):
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if source.at(middle).kl < kl else (low, middle)
+        found.append(source.at(high))
+    return found

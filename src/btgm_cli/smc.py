@@ -1,28 +1,23 @@
-"""Tempered sequential Monte Carlo in latent space: the tilt where importance sampling is blind.
+"""Tempered sequential Monte Carlo: the tilt where importance sampling is blind.
 
 Particles move from p to q_β along a ladder of tilts, each close enough to the last that
-reweighting is safe (Del Moral, Doucet & Jasra 2006). Between them they are shaken by
-preconditioned Crank–Nicolson moves (Cotter et al. 2013), which need no gradient. A move leaves a
-Gaussian invariant; that of the particles themselves (Rudolf & Sprungk 2018) in place of the
-prior's keeps the steps long where the tilt is narrow and far from p. Several populations run side
-by side; they share the ladder and the moves' settings and nothing else, so that their spread is
-the error of the result.
+reweighting is safe (Del Moral, Doucet & Jasra 2006). Between them they are shaken by `moves`.
+Several populations run side by side; they share the ladder and the moves' settings and nothing
+else, so that their spread is the error of the result.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from btgm_cli.core import BtgmError, GenerativeModel, Particles, Reference
+from btgm_cli.core import BtgmError, Particles, Reference
+from btgm_cli.moves import Moves, ParticleCriterion
 from btgm_cli.tilt import systematic
-
-LatentCriterion = Callable[[Tensor], Tensor]
-"""f̂: (n, D) to (n,)."""
 
 POPULATIONS = 8
 """Independent repeats; enough to tell an error from."""
@@ -33,10 +28,6 @@ LARGEST_LOG_Z_SE = 0.1
 RUNG_ESS = 0.8
 """Share of the particles that stays effective from one tilt of the ladder to the next."""
 
-MEMORY = 0.2
-"""Moves go on until the particles' mean correlation with where they started is below this."""
-
-WANTED_ACCEPTANCE = 0.25
 MOST_RUNGS = 500
 
 
@@ -59,33 +50,12 @@ class Rung:
     f_evals: int
 
 
-@dataclass(frozen=True)
-class Gaussian:
-    """N(mean, L Lᵀ): what the moves leave invariant."""
+class Prior(Protocol):
+    """What particles start from; a `core.GenerativeModel` is one."""
 
-    mean: Tensor
-    cholesky: Tensor
-
-    @classmethod
-    def of(cls, z: Tensor) -> Gaussian:
-        """The Gaussian with the mean and covariance of particles z (n, D)."""
-        wide = z.double()
-        covariance = torch.cov(wide.T)
-        jitter = 1e-6 * covariance.diagonal().mean() * torch.eye(z.shape[-1]).to(wide)
-        return cls(wide.mean(0), torch.linalg.cholesky(covariance + jitter))
-
-    def crank_nicolson(self, z: Tensor, noise: Tensor, step: float) -> Tensor:
-        """A move of this step size from z (n, D), given standard normal noise (n, D)."""
-        away = (z - self.mean) * math.sqrt(1 - step**2) + step * noise.double() @ self.cholesky.T
-        return (self.mean + away).to(z)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log density up to a constant, shape (n,)."""
-        white = torch.linalg.solve_triangular(
-            self.cholesky, (z.double() - self.mean).T, upper=False
-        )
-        density: Tensor = -0.5 * white.square().sum(0)
-        return density
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """n draws of p, shape (n, D)."""
+        ...
 
 
 class TemperedSMC:
@@ -95,14 +65,14 @@ class TemperedSMC:
     gives the same figures in any order of questions.
 
     Args:
-        model: the frozen generator.
-        f: the latent criterion f̂(z), without gradient.
+        p: draws from p, such as a frozen generator's prior.
+        f: the criterion as a function of a particle, such as f̂(z), without gradient.
+        moves: what shakes the particles at a rung and leaves the tilt there as it is.
         generator: of everything random.
         populations: R, independent repeats; their spread gives the errors.
         particles: N in each.
         start: draws of p with their f, if there are any at hand: more than R N of them let the
             populations see more of p before the first resampling.
-        most_moves: pCN moves at one rung before going on although the particles remember.
 
     `unusable` is the share of the first particles whose f is NaN or infinite; where it is not
     zero, ask no further.
@@ -110,27 +80,25 @@ class TemperedSMC:
 
     def __init__(
         self,
-        model: GenerativeModel,
-        f: LatentCriterion,
+        p: Prior,
+        f: ParticleCriterion,
+        moves: Moves,
         generator: torch.Generator,
         populations: int = POPULATIONS,
         particles: int = 1000,
         start: Particles | None = None,
-        most_moves: int = 15,
     ) -> None:
-        self._model, self._f, self._generator = model, f, generator
-        self._most_moves = most_moves
-        self._step = 0.9
+        self._f, self._moves, self._generator = f, moves, generator
         self._particles = particles
         self.f_evals = 0
         if start is None or len(start.f) < populations * particles:
-            z = model.sample_prior(populations * particles, generator)
+            z = p.sample_prior(populations * particles, generator)
             start = Particles(z, self._evaluate(z))
         else:
             self.f_evals = len(start.f)
         self.unusable = (~torch.isfinite(start.f)).double().mean().item()
         each = len(start.f) // populations
-        z = start.z[: populations * each].view(populations, each, model.latent_dim)
+        z = start.z[: populations * each].view(populations, each, -1)
         first = start.f[: populations * each].view(populations, each).double()
         self.ladder = [Rung(0.0, z, first, first.new_zeros(populations), self.f_evals)]
 
@@ -207,39 +175,11 @@ class TemperedSMC:
         ]
         both = torch.stack(rows)
         beta = rung.beta + step
-        z, f = self._moved(beta, both[..., :-1].to(rung.z), both[..., -1])
-        self.ladder.append(Rung(beta, z, f, log_z, self.f_evals))
-
-    def _moved(self, beta: float, z: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
-        """pCN moves at β until z is nearly uncorrelated with where it started."""
-        flat, at = z.flatten(0, 1), f.flatten()
-        start, gaussian = flat, Gaussian.of(flat)
-
-        def potential_at(z: Tensor, f: Tensor) -> Tensor:
-            return beta * f + self._model.prior_log_prob(z).double() - gaussian.log_prob(z)
-
-        potential = potential_at(flat, at)
-        for _ in range(self._most_moves):
-            s = self._step
-            noise = torch.randn(
-                flat.shape, generator=self._generator, device=flat.device, dtype=flat.dtype
-            )
-            proposal = gaussian.crank_nicolson(flat, noise, s)
-            f_new = self._evaluate(proposal)
-            potential_new = potential_at(proposal, f_new)
-            uniform = torch.rand(
-                at.shape, generator=self._generator, device=at.device, dtype=at.dtype
-            )
-            # A point that f cannot judge is never moved to.
-            accepted = (uniform.log() < potential_new - potential) & torch.isfinite(f_new)
-            flat = torch.where(accepted[:, None], proposal, flat)
-            at = torch.where(accepted, f_new, at)
-            potential = torch.where(accepted, potential_new, potential)
-            share = accepted.double().mean().item()
-            self._step = min(0.999, max(0.01, s * math.exp(share - WANTED_ACCEPTANCE)))
-            if _memory(start, flat) < MEMORY:
-                break
-        return flat.view_as(z), at.view_as(f)
+        z, f = both[..., :-1].to(rung.z), both[..., -1]
+        z_new, f_new = self._moves(
+            beta, z.flatten(0, 1), f.flatten(), self._evaluate, self._generator
+        )
+        self.ladder.append(Rung(beta, z_new.view_as(z), f_new.view_as(f), log_z, self.f_evals))
 
     def _evaluate(self, z: Tensor) -> Tensor:
         self.f_evals += z.shape[0]
@@ -262,12 +202,6 @@ def _safe_step(f: Tensor, share: float) -> float:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if effective(middle) > share else (low, middle)
     return 0.5 * (low + high)
-
-
-def _memory(start: Tensor, now: Tensor) -> float:
-    """Mean correlation between coordinates then and now."""
-    a, b = start - start.mean(0), now - now.mean(0)
-    return float(((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt()).item())
 
 
 def _spread(values: Tensor) -> float:

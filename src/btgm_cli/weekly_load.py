@@ -66,7 +66,9 @@ class WeeklyLoad:
 class Aggregates:
     """Sums of several households within one week, drawn without replacement.
 
-    Weeks are drawn alike. Those of fewer households than asked for are left out.
+    Weeks are drawn alike. Those of fewer households than asked for are left out. Which households
+    of which week make a curve is a row of 1 + households whole numbers: the week, then whose loads
+    are added.
 
     Args:
         load: What to draw from.
@@ -77,23 +79,39 @@ class Aggregates:
     """
 
     def __init__(self, load: WeeklyLoad, households: int) -> None:
-        rows = [torch.nonzero(load.week == week).squeeze(1) for week in load.week.unique()]
-        largest = max((len(row) for row in rows), default=0)
-        rows = [row for row in rows if len(row) >= households]
-        if households < 1 or not rows:
+        weeks, week = load.week.unique(return_inverse=True)
+        people, household = load.household.unique(return_inverse=True)
+        rows = torch.full((len(weeks), len(people)), -1)
+        rows[week, household] = torch.arange(len(week))
+        present = (rows >= 0).sum(1)
+        largest = max(present.tolist(), default=0)
+        if not 1 <= households <= largest:
             expected = f"must be from 1 to {largest}, the most households that one week has"
             raise SettingError("model.households", households, expected)
         self.load_kw = load.load_kw
         self.households = households
-        self.rows = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+        self.rows = rows[present >= households]
+        """Where in `load_kw` a household's week is, −1 for nowhere: shape (weeks, people)."""
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """Choose the week and the households of n curves, shape (n, 1 + households)."""
+        weeks = torch.randint(len(self.rows), (n,), generator=generator)
+        keys = torch.rand((n, self.rows.shape[1]), generator=generator)
+        keys = keys.masked_fill(self.rows[weeks] < 0, -1.0)
+        return torch.cat([weeks[:, None], keys.topk(self.households, 1).indices], 1)
+
+    def curves(self, chosen: Tensor) -> Tensor:
+        """Power of the aggregates chosen (n, 1 + households), kW, shape (n, points)."""
+        return self.load_kw[self.rows[chosen[:, :1], chosen[:, 1:]]].sum(1)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Power of n aggregates, kW, shape (n, points)."""
-        weeks = torch.randint(len(self.rows), (n,), generator=generator)
-        candidates = self.rows[weeks]
-        keys = torch.rand(candidates.shape, generator=generator)
-        chosen = keys.masked_fill(candidates < 0, -1.0).topk(self.households, 1).indices
-        return self.load_kw[candidates.gather(1, chosen)].sum(1)
+        return self.curves(self.sample_prior(n, generator))
+
+    def largest_kw(self) -> float:
+        """The largest power that any aggregate has, kW: the largest loads at one time, summed."""
+        weeks = (self.load_kw[row[row >= 0]] for row in self.rows)
+        return max(week.topk(self.households, 0).values.sum(0).max().item() for week in weeks)
 
 
 def load_file(data_dir: str | Path | None = None) -> Path:

@@ -8,7 +8,6 @@ seed of its own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,13 +16,12 @@ import torch
 from btgm_cli.bench.rivals import WAYS, Contest, Row, Sizes, Way, weighted_quantile
 from btgm_cli.bench.settings import Settings
 from btgm_cli.bench.table import Table
-from btgm_cli.core import BtgmError, GenerativeModel, Reference
+from btgm_cli.core import GenerativeModel, Reference
 from btgm_cli.latent import LatentCriterion
 from btgm_cli.loading import load_criterion, load_model
 from btgm_cli.price import N_BEST
-from btgm_cli.references import Estimated, ReferenceSource
+from btgm_cli.references import Estimated, tilts_at
 from btgm_cli.tuning import Tuning
-from btgm_cli.tuning.feasibility import STRONGEST
 
 TRUTH = ("kl", "log_z", "log_z_se", "method")
 """Of the exact tilt, as well as it is known."""
@@ -48,9 +46,6 @@ COLUMNS = (
 
 TRUTH_SEED = -1
 """None of the seeds under test."""
-
-STEP = 1.2
-"""Factor of β while a KL is looked for; small, since the truth's SMC has to climb as far."""
 
 
 @dataclass(frozen=True)
@@ -116,27 +111,6 @@ def hold(plan: Plan, model: GenerativeModel, table: Table, seeds: int) -> None:
         for seed in missing:
             contest = Contest(f, list(tilts.values()), truth, seed, plan.sizes)
             _compete(contest, plan, name, tilts, table)
-
-
-def tilts_at(truth: ReferenceSource, kls: Sequence[float]) -> list[Reference]:
-    """The tilts with these KLs, nats, rising; β by bisection of its logarithm.
-
-    The truth's KL jumps where it passes from importance sampling to SMC, so that what is met may
-    be off by its error.
-    """
-    spread = math.sqrt(truth.at(0.0).var)
-    low = high = 0.1 / spread
-    found = []
-    for kl in kls:
-        while truth.at(high).kl < kl:
-            if high * spread > STRONGEST:
-                raise BtgmError(f"no tilt has a KL of {kl} nats")
-            low, high = high, STEP * high
-        for _ in range(40):
-            middle = math.sqrt(low * high)
-            low, high = (middle, high) if truth.at(middle).kl < kl else (low, middle)
-        found.append(truth.at(high))
-    return found
 
 
 def _missing(table: Table, plan: Plan, name: str, seed: int) -> bool:

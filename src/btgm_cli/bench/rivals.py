@@ -20,6 +20,7 @@ from btgm_cli.bench.nuts import nuts
 from btgm_cli.core import PathPoint, Reference, Status, Target
 from btgm_cli.correction import N_PILOT, Correct, Corrector
 from btgm_cli.latent import LatentCriterion, evaluate
+from btgm_cli.moves import CrankNicolson
 from btgm_cli.price import GRADIENT, N_BEST, by_rejection
 from btgm_cli.references import ReferenceSource
 from btgm_cli.seeds import derived_generator
@@ -105,6 +106,7 @@ def smc(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     sampler = TemperedSMC(
         contest.f.model,
         contest.values,
+        CrankNicolson(contest.f.model),
         contest.generator("smc"),
         particles=contest.sizes.particles,
     )

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from btgm_cli.core import Reference, SettingError
 from btgm_cli.latent import CHUNK
+from btgm_cli.references import STRONGEST
 from btgm_cli.tilt import importance_reference, pareto_smoothed
-from btgm_cli.tuning.feasibility import STRONGEST
 
 GRID = tuple(np.geomspace(0.1, STRONGEST, 21).tolist())
 """β̃ = β √Var_p f of the walk: from hardly a tilt (0.005 nats) to where `btgm run` stops too."""

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from btgm_cli.beta import Goal, Quantity
 from btgm_cli.core import Reference
-from btgm_cli.references import ReferenceSource
-
-STRONGEST = 1000.0
-"""β times the standard deviation of f under p beyond which a tilt only splits hairs."""
+from btgm_cli.references import STRONGEST, ReferenceSource
 
 
 @dataclass(frozen=True)
