@@ -1,8 +1,9 @@
 """The networks of the load VAE: residual encoder and decoder, and the map of its prior.
 
-The decoder works on y, power on a scale that is logarithmic for small and linear for large values:
-x = c softplus(y). On a purely logarithmic scale E exp(beta x) is infinite for every beta > 0, so
-that no tilt towards a peak would exist; with linear tails it always does.
+The decoder works on y, power on a scale that is logarithmic for small values and ends at M, which
+no curve exceeds: x = M (1 - exp(-exp(y))). On a purely logarithmic scale E exp(beta x) is infinite
+for every beta > 0, so that no tilt towards a peak would exist; on one with linear tails it does,
+but runs far beyond what the data hold.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, silu, softplus
+from torch.nn.functional import pad, silu
 
 from btgm_cli.checkpoints import StoredNetwork
 
@@ -20,8 +21,8 @@ BLOCKS = 10
 LENGTH = 21
 FLOOR_KW = 0.01
 LOG_SCALE_RANGE = 2.5
-KNEE = 4.0
-"""c over the mean power. With 2 the largest peaks fall short, with 4 they have the real tail."""
+CEILING_SHARE = 0.99
+"""Power above this share of M counts as this share."""
 
 
 class Convolution(nn.Linear):
@@ -139,17 +140,22 @@ class VaeNetwork(StoredNetwork):
         self.embed = nn.Linear(patch, encoder_channels)
         self.encoder = nn.Sequential(*(Residual(encoder_channels) for _ in range(BLOCKS)))
         self.posterior = nn.Linear(encoder_channels * LENGTH, 2 * latent_dim)
-        self.register_buffer("unit_kw", torch.ones(()))
+        self.register_buffer("ceiling_kw", torch.ones(()))
         self.register_buffer("centre", torch.zeros(points))
         self.register_buffer("width", torch.ones(()))
 
-    unit_kw: Tensor
+    ceiling_kw: Tensor
     centre: Tensor
     width: Tensor
 
-    def set_scale(self, x: Tensor) -> None:
-        """Take the scale of power from curves x (n, points), kW, before any training."""
-        self.unit_kw.copy_(KNEE * x.mean())
+    def set_scale(self, x: Tensor, ceiling: float) -> None:
+        """Take the scale of power from curves, before any training.
+
+        Args:
+            x: Curves (n, points), kW.
+            ceiling: M, what none of their kind exceeds, kW.
+        """
+        self.ceiling_kw.fill_(ceiling)
         y = self._to_y(x)
         self.centre.copy_(y.mean(0))
         self.width.copy_((y - y.mean(0)).std())
@@ -166,7 +172,8 @@ class VaeNetwork(StoredNetwork):
 
     def to_kw(self, y: Tensor) -> Tensor:
         """Power in kW of y, any shape with points last."""
-        return self.unit_kw * softplus(y)
+        # At y = 4 this is M already; far beyond, exp would overflow and its gradient be NaN.
+        return -self.ceiling_kw * torch.expm1(-y.clamp(max=4.0).exp())
 
     def mean_kw(self, mean: Tensor, scale: Tensor) -> Tensor:
         """E x in kW of a Gaussian y, by Gauss-Hermite quadrature with three nodes."""
@@ -225,10 +232,10 @@ class VaeNetwork(StoredNetwork):
         return -0.5 * (squares + logs) - scale.log().sum(1)
 
     def _to_y(self, x: Tensor) -> Tensor:
-        """softplus^-1(x / c); less than 10 W counts as 10 W."""
-        ratio = x.clamp(min=FLOOR_KW) / self.unit_kw
-        return ratio + (-torch.expm1(-ratio)).log()
+        """The y of x; less than 10 W counts as 10 W."""
+        share = x.clamp(min=FLOOR_KW) / self.ceiling_kw
+        return (-torch.log1p(-share.clamp(max=CEILING_SHARE))).log()
 
     def _log_slope(self, y: Tensor) -> Tensor:
         """log |det dx/dy|, nats, shape (n,)."""
-        return (self.unit_kw.log() - softplus(-y)).sum(1)
+        return (self.ceiling_kw.log() + y - y.exp()).sum(1)

@@ -85,7 +85,8 @@ class VaeTrainee:
                 settings.couplings,
                 settings.hidden,
             )
-        self.vae.set_scale(self.aggregates.draw(SCALE_DRAWS, self.rng))
+        drawn = self.aggregates.draw(SCALE_DRAWS, self.rng)
+        self.vae.set_scale(drawn, self.aggregates.largest_kw())
         self.vae.to(device)
         self.network = copy.deepcopy(self.vae).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
