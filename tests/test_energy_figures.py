@@ -1,6 +1,7 @@
 """Figures of load curves, dated scenarios, and the bench of load, all at quick sizes."""
 
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,6 +33,45 @@ def made(tmp_path_factory):
         patch.setenv(DATA_DIR_VARIABLE, str(out / "none"))
         assert main(["figure", "fig2", "quick=true"]) == 0
     return out / "outputs" / "figures" / "quick" / "fig2"
+
+
+@pytest.fixture(scope="module")
+def made_with_data(made, tmp_path_factory):
+    """The same figure of the same runs, made where there are twelve households in six weeks."""
+    out, data = tmp_path_factory.mktemp("again"), tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    (data / "energy").mkdir()
+    np.savez(
+        data / "energy" / "weekly_load.npz",
+        load_kw=generator.gamma(0.5, 1.0, (72, 336)),
+        household=np.tile(np.arange(12), 6),
+        week_start=np.repeat(np.datetime64("2013-01-07") + 7 * np.arange(6), 12),
+    )
+    shutil.copytree(made, out / "fig2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(out)
+        patch.setattr(sys, "path", list(sys.path))
+        patch.setenv(DATA_DIR_VARIABLE, str(data))
+        assert main(["figure", "fig2", "quick=true", "out=fig2"]) == 0
+    return out / "fig2"
+
+
+def test_where_the_data_are_they_are_tilted_to_the_same_kl(made_with_data):
+    table = pd.read_csv(made_with_data / "fig2.csv")
+    whose = ["p", "tuned", "exact", "real", "real_tilt"]
+    assert table["who"].tolist() == whose * 2
+    by_who = table.set_index(["criterion", "who"])
+    for criterion in ("peak", "wednesday_excess"):
+        real, tilted = by_who.loc[(criterion, "real")], by_who.loc[(criterion, "real_tilt")]
+        assert (real["beta"], real["kl"]) == (0, 0)
+        assert tilted["kl"] == pytest.approx(tilted["target_kl"], rel=1e-3)
+        assert tilted["mean_f"] > real["mean_f"]
+        assert abs(real["f_of_samples"] - real["mean_f"]) < 1
+    page = (made_with_data / "fig2.md").read_text()
+    assert "real, tilted" in page
+    assert "left out" not in page
+    curves = pd.read_csv(made_with_data / "curves.csv")
+    assert {"peak_real_0", "peak_real_tilt_mean"} <= set(curves)
 
 
 def test_fig2_tells_of_p_the_tuned_model_and_the_exact_tilt(made):

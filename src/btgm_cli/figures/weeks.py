@@ -1,4 +1,8 @@
-"""Figs. 2, 8 and 9: load curves of p, of tuned models and of the exact tilts, and real ones."""
+"""Figs. 2, 8 and 9: load curves of p, of tuned models and of the exact tilts, and real ones.
+
+Where the data are at hand the real aggregates are tilted alike, to the same KL: what the tuned
+model would be if p were the data.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,19 @@ from btgm_cli.figures.week_pictures import bands_and_curves, bands_only
 from btgm_cli.files import write_text
 from btgm_cli.latent import draw_x
 from btgm_cli.loading import LoadedRun
+from btgm_cli.references import tilts_at
 from btgm_cli.report import save
 from btgm_cli.report.weeks import SHOWN
 from btgm_cli.runs import REFERENCE, read_table, write_table
 from btgm_cli.scenarios import HOURS_PER_WEEK, band
 from btgm_cli.seeds import derived_generator
 from btgm_cli.weekly_load import Aggregates, load_weekly
+from btgm_cli.weekly_tilt import real_tilt
 
 CURVES = "curves"
+NO_DATA = "The rows and panels of real curves are left out: no data here (`btgm data build load`)."
 QUALITY = ("kl_gap", "kl_gap_se", "ess_fraction", "pareto_k")
-P, TUNED, EXACT, REAL = "p", "tuned", "exact", "real"
+P, TUNED, EXACT, REAL, REAL_TILT = "p", "tuned", "exact", "real", "real_tilt"
 
 Row = dict[str, Any]
 
@@ -46,23 +53,23 @@ def make(recipe: WeeksRecipe, runs: dict[str, LoadedRun], out: Path, draws: int)
         What was written, pictures last.
     """
     card = _card(next(iter(runs.values())))
+    real = _aggregates(int(card["households"]))
     rows: list[Row] = []
     curves: dict[str, list[float]] = {}
     for criterion, run in runs.items():
-        for who, x in _drawn(run, draws).items():
+        drawn = {who: (_reached(run, who), x) for who, x in _drawn(run, draws).items()}
+        for who, (reached, x) in {**drawn, **(_real(run, real, draws) if real else {})}.items():
             measured = _described(x, run, card)
-            rows.append({"criterion": criterion, "who": who} | _reached(run, who) | measured)
+            rows.append({"criterion": criterion, "who": who} | reached | measured)
             curves |= band(x, f"{criterion}_{who}_") | _single(x, f"{criterion}_{who}")
-    real = _real(card) if recipe.samples else None
-    if real is not None:
-        curves |= _single(real, REAL)
     text = out / f"{recipe.name}.md"
     write_table(out / f"{recipe.name}.csv", rows)
     points = range(len(next(iter(curves.values()))))
     write_table(out / f"{CURVES}.csv", [{k: v[at] for k, v in curves.items()} for at in points])
-    write_text(text, weeks_page(rows, card["real_peak_q99_kw"], _missing(recipe, real)))
-    drawn = _draw(recipe, out)
-    return [out / f"{recipe.name}.csv", out / f"{CURVES}.csv", text, *drawn]
+    missing = "" if real else NO_DATA
+    write_text(text, weeks_page(rows, card["real_peak_q99_kw"], missing))
+    drawn_files = _draw(recipe, out)
+    return [out / f"{recipe.name}.csv", out / f"{CURVES}.csv", text, *drawn_files]
 
 
 def _drawn(run: LoadedRun, n: int) -> dict[str, Tensor]:
@@ -86,7 +93,7 @@ def _reached(run: LoadedRun, who: str) -> Row:
     suffix = "_ref" if who == EXACT else ""
     reached = {
         "beta": row["beta"],
-        "target_kl": -math.log(run.cfg.target.rho) if run.cfg.target.rho else math.nan,
+        "target_kl": _kl_of(run),
         "kl": row[f"kl{suffix}"],
         "kl_se": row[f"kl{suffix}_se"],
         "mean_f": row[f"mean_f{suffix}"],
@@ -127,20 +134,40 @@ def _card(run: LoadedRun) -> dict[str, float]:
     return metrics | {"households": card.get("settings", {}).get("households", 10)}
 
 
-def _real(card: dict[str, float]) -> Tensor | None:
-    """Real curves of held-out weeks, kW, where the data are present."""
+def _aggregates(households: int) -> Aggregates | None:
+    """Real aggregates of all weeks, where the data are present."""
     try:
-        load = load_weekly()
+        return Aggregates(load_weekly(), households)
     except DataError:
         return None
-    generator = derived_generator(0, "figure", REAL)
-    return Aggregates(load.held_out(), int(card["households"])).draw(SHOWN, generator)
 
 
-def _missing(recipe: WeeksRecipe, real: Tensor | None) -> str:
-    if not recipe.samples or real is not None:
-        return ""
-    return "The panel of real curves is left out: no data here (`btgm data build load`)."
+def _real(run: LoadedRun, real: Aggregates, n: int) -> dict[str, tuple[Row, Tensor]]:
+    """Real curves, and their exact tilt to the KL of the run: what is known of both, and draws."""
+    seed = run.cfg.seed
+    prior = real.draw(n, derived_generator(seed, "figure", REAL))
+    criterion = run.f().criterion
+    tilt = real_tilt(real, criterion, derived_generator(seed, "figure", "smc"), n // 2)
+    (found,) = tilts_at(tilt, [_kl_of(run)])
+    chosen = tilt.particles(found.beta, n, derived_generator(seed, "figure", REAL_TILT)).z
+    at_zero, at_kl = (
+        {
+            "beta": at.beta,
+            "target_kl": _kl_of(run),
+            "kl": at.kl,
+            "kl_se": at.kl_se,
+            "mean_f": at.mean,
+            "mean_f_se": at.mean_se,
+        }
+        for at in (tilt.at(0.0), found)
+    )
+    return {REAL: (at_zero, prior), REAL_TILT: (at_kl, real.curves(chosen))}
+
+
+def _kl_of(run: LoadedRun) -> float:
+    """The KL that was asked for, nats; of a path, what its end has."""
+    rho = run.cfg.target.rho
+    return -math.log(rho) if rho else float(run.pareto["kl"].iloc[-1])
 
 
 def _draw(recipe: WeeksRecipe, out: Path) -> list[Path]:
