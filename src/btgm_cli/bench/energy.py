@@ -24,21 +24,8 @@ CONTESTED = {methods: way for methods, way in WAYS.items() if "nuts" not in meth
 
 FULL = Plan(
     kls={"peak": (round(-math.log(1e-2), 2), round(-math.log(1e-4), 2))},
-    truth=(50_000, 12_000),
-    sizes=Sizes(
-        Tuning(
-            acceptance=1,
-            first_steps=600,
-            steps=500,
-            n_eval=4000,
-            n_reference=20_000,
-            n_particles=3000,
-        ),
-        particles=250,
-        warm_up=100,
-        chain=150,
-        n_draws=10_000,
-    ),
+    truth=(100_000, 32_000),
+    sizes=Sizes(Tuning(), particles=250, warm_up=0, chain=0, n_draws=10_000),
     ways=CONTESTED,
 )
 QUICK = Plan(kls={"peak": (0.1,)}, truth=(1000, 200), sizes=QUICK_CONTEST.sizes, ways=CONTESTED)
