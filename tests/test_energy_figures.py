@@ -4,6 +4,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,18 @@ import torch
 from btgm_cli.bench.rivals import weighted_quantile
 from btgm_cli.cli import main
 from btgm_cli.config import choices, compose_config
-from btgm_cli.core import SettingError
+from btgm_cli.core import SettingError, Status
+from btgm_cli.criteria import Linear
 from btgm_cli.data import DATA_DIR_VARIABLE
 from btgm_cli.figures.recipes import QUICK, WEEKS
+from btgm_cli.flows import InverseAutoregressive
+from btgm_cli.latent import LatentCriterion
+from btgm_cli.models.gaussian import Gaussian
 from btgm_cli.price import by_rejection
 from btgm_cli.report.weeks import scenarios_figure
-from btgm_cli.scenarios import Scenarios, band, timestamps
+from btgm_cli.sampling import TunedModel
+from btgm_cli.scenarios import Scenarios, band, timestamps, write_scenarios
+from btgm_cli.seeds import derived_generator
 
 TINY = [*QUICK, "target.rho=null", "target.betas=[0,0.05]", "tuning.first_steps=2"]
 
@@ -136,6 +143,22 @@ def test_a_run_leaves_dated_curves_in_kw(tmp_path, monkeypatch):
     assert main(["report", "run"]) == 0
     assert Path("run/scenarios.png").read_bytes() == before
     assert np.load("run/reference.npy").shape == (1000, 12)
+
+
+@pytest.mark.parametrize("status", [Status.UNDERTRAINED, Status.OK])
+def test_a_model_far_from_its_tilt_makes_no_scenarios(tmp_path, status):
+    model = Gaussian(336)
+    f = LatentCriterion(model, Linear())
+    tuned = TunedModel(model, InverseAutoregressive(336, 1, [4]), None)
+    point = SimpleNamespace(status=status, moments=SimpleNamespace(beta=8.0))
+    generator = derived_generator(0)
+    told = write_scenarios(tmp_path, Scenarios(2), tuned, f, point, generator)
+    if status is Status.OK:
+        assert not told
+        assert (tmp_path / "scenarios.csv").is_file()
+    else:
+        assert told.startswith("scenarios.csv not written")
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

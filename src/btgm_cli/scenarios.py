@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +21,9 @@ from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 
 HOURS_PER_WEEK = 168
+
+MOST_DRAWS = 100
+"""Draws of q̂ to a corrected one; where it takes more, q̂ is too far off to make scenarios."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +78,23 @@ def write_scenarios(
     f: LatentCriterion,
     point: PathPoint,
     generator: torch.Generator,
-) -> None:
+) -> str:
     """Write `scenarios.csv` and the bands of p and of the curves into a run directory, kW.
 
     The draws are the tuned model's as they are where its verdict is ok, else corrected by
     rejection, which repeats none.
+
+    Returns:
+        Why nothing was written; empty where it was.
     """
     correct = Correct.NONE if point.status is Status.OK else Correct.REJECTION
-    blocks = Corrector(tuned, f, point.moments.beta, generator).draws(correct)
-    x = _first((block.x for block in blocks), scenarios.n)
+    corrector = Corrector(tuned, f, point.moments.beta, generator)
+    if correct is Correct.REJECTION and not corrector.pilot.largest <= math.log(MOST_DRAWS):
+        return (
+            f"{SCENARIOS} not written: a scenario would take more than {MOST_DRAWS} draws of this "
+            "tuned model; see the remedy"
+        )
+    x = _first((block.x for block in corrector.draws(correct)), scenarios.n)
     prior = draw_x(f.model, f.model.sample_prior(scenarios.n, generator), generator)
     times = timestamps(scenarios.week, x.shape[1]).strftime("%Y-%m-%dT%H:%M:%S")
     at = pd.Series(times, name="timestamp")
@@ -92,6 +104,7 @@ def write_scenarios(
     for name, table in ((SCENARIOS, curves), (BANDS, bands)):
         with replacing(path / name) as temporary:
             pd.concat([at, table], axis=1).to_csv(temporary, index=False)
+    return ""
 
 
 def band(x: Tensor, prefix: str = "") -> dict[str, list[float]]:

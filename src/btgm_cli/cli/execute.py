@@ -102,7 +102,11 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
     scenarios = build_scenarios(cfg)
     if scenarios.n:
         generator = derived_generator(cfg.seed, "scenarios", device=objects.device)
-        write_scenarios(path, scenarios, result.tuned, result.f, result.points[-1], generator)
+        last = result.points[-1]
+        refused = write_scenarios(path, scenarios, result.tuned, result.f, last, generator)
+        if refused:
+            log.warning(refused)
+            print(refused)
     draw_all(read_run(path))
     _tell(result, costs, path)
     return EXIT_CODES.get(result.status, MISSED)
