@@ -105,10 +105,12 @@ def hold(plan: Plan, model: GenerativeModel, table: Table, seeds: int) -> None:
         missing = [seed for seed in range(seeds) if _missing(table, plan, name, seed)]
         if not missing:
             continue
-        f = LatentCriterion(model, load_criterion(name))
-        truth = Estimated(f, *plan.truth, TRUTH_SEED)
-        tilts = dict(zip(kls, tilts_at(truth, kls), strict=True))
         for seed in missing:
+            # f̂ of a random decoder has the seed's noises, and so a truth of its own.
+            f = LatentCriterion(model, load_criterion(name), seed=seed)
+            if f.is_stochastic or seed == missing[0]:
+                truth = Estimated(f, *plan.truth, TRUTH_SEED)
+                tilts = dict(zip(kls, tilts_at(truth, kls), strict=True))
             contest = Contest(f, list(tilts.values()), truth, seed, plan.sizes)
             _compete(contest, plan, name, tilts, table)
 
