@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from btgm_cli.checkpoints import find_checkpoint
+from btgm_cli.core import SettingError
 from btgm_cli.data import DataError
 from btgm_cli.figures.pages import weeks_page
 from btgm_cli.figures.recipes import WeeksRecipe
@@ -135,10 +136,10 @@ def _card(run: LoadedRun) -> dict[str, float]:
 
 
 def _aggregates(households: int) -> Aggregates | None:
-    """Real aggregates of all weeks, where the data are present."""
+    """Real aggregates of all weeks, where the data are present and have enough households."""
     try:
         return Aggregates(load_weekly(), households)
-    except DataError:
+    except (DataError, SettingError):
         return None
 
 
