@@ -36,7 +36,7 @@ def all_of_them(aggregates):
 
 
 @pytest.mark.parametrize("criterion", [peak, DayMean("wednesday")])
-@pytest.mark.parametrize("strength", [1.0, 3.0])
+@pytest.mark.parametrize("strength", [2.0])
 def test_it_is_the_tilt_of_all_aggregates(criterion, strength):
     aggregates = Aggregates(few(), SUMMED)
     chosen, log_p = all_of_them(aggregates)
@@ -45,7 +45,7 @@ def test_it_is_the_tilt_of_all_aggregates(criterion, strength):
     log_z = torch.logsumexp(log_p + beta * f, 0).item()
     mean = (torch.exp(log_p + beta * f - log_z) * f).sum().item()
     found = [
-        real_tilt(aggregates, criterion, torch.Generator().manual_seed(seed), 250).at(beta)
+        real_tilt(aggregates, criterion, torch.Generator().manual_seed(seed), 100).at(beta)
         for seed in range(4)
     ]
     assert all(tilt.reliable for tilt in found)
