@@ -29,7 +29,7 @@ ALLOWED: dict[str, str] = {
     "models": "core files checkpoints",
     "criteria": "core files checkpoints classifiers latent",
     "references": "core seeds tilt moves smc models criteria latent",
-    "price": "core tilt moves smc latent references",
+    "price": "core tilt smc latent references",
     "multipliers": "tilt",
     "tuning": "core seeds tilt beta multipliers flows acceptance latent sampling references"
     " verdict",

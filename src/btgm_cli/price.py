@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from btgm_cli.core import PathPoint, Status
-from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.moves import CrankNicolson
-from btgm_cli.references import Estimated, ReferenceSource
+from btgm_cli.latent import LatentCriterion
+from btgm_cli.references import Estimated, ReferenceSource, latent_smc
 from btgm_cli.smc import TemperedSMC
 
 GRADIENT = 3
@@ -97,13 +96,7 @@ def _ladder(
     """The reference's own SMC if it has run, else a small one."""
     if isinstance(reference, Estimated) and reference.has_climbed:
         return reference.smc
-    return TemperedSMC(
-        f.model,
-        lambda z: evaluate(f, z),
-        CrankNicolson(f.model),
-        generator,
-        particles=SMC_PARTICLES,
-    )
+    return latent_smc(f, generator, SMC_PARTICLES)
 
 
 def _smc_price(smc: TemperedSMC, beta: float, rejection: float) -> Price:

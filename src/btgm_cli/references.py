@@ -127,14 +127,9 @@ class Estimated:
     def smc(self) -> TemperedSMC:
         """The SMC ladder, begun when it is first asked for."""
         generator = derived_generator(self._seed, "smc", device=self._device)
-        return TemperedSMC(
-            self._f.model,
-            lambda z: evaluate(self._f, z),
-            CrankNicolson(self._f.model),
-            generator,
-            particles=math.ceil(self._n_particles / POPULATIONS),
-            start=Particles(self.prior.z, self.prior.f),
-        )
+        particles = math.ceil(self._n_particles / POPULATIONS)
+        start = Particles(self.prior.z, self.prior.f)
+        return latent_smc(self._f, generator, particles, start)
 
     @property
     def has_climbed(self) -> bool:
@@ -160,6 +155,19 @@ class Estimated:
         """From the same source as `at(beta)`."""
         source = self.prior if self.at(beta).method == "psis" else self.smc
         return source.particles(beta, n, generator)
+
+
+def latent_smc(
+    f: LatentCriterion,
+    generator: torch.Generator,
+    particles: int,
+    start: Particles | None = None,
+) -> TemperedSMC:
+    """The tempered SMC of f̂ in the latent space of its model; arguments as of `TemperedSMC`."""
+    moves = CrankNicolson(f.model)
+    return TemperedSMC(
+        f.model, lambda z: evaluate(f, z), moves, generator, particles=particles, start=start
+    )
 
 
 def reference_for(

@@ -20,11 +20,9 @@ from btgm_cli.bench.nuts import nuts
 from btgm_cli.core import PathPoint, Reference, Status, Target
 from btgm_cli.correction import N_PILOT, Correct, Corrector
 from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.moves import CrankNicolson
 from btgm_cli.price import GRADIENT, N_BEST, by_rejection
-from btgm_cli.references import ReferenceSource
+from btgm_cli.references import ReferenceSource, latent_smc
 from btgm_cli.seeds import derived_generator
-from btgm_cli.smc import TemperedSMC
 from btgm_cli.tuning import TuneResult, Tuning, tune
 
 Row = dict[str, Any]
@@ -103,13 +101,7 @@ def rejection(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
 def smc(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     """Tempered SMC; each β is charged with the whole way up from p."""
     started = time.perf_counter()
-    sampler = TemperedSMC(
-        contest.f.model,
-        contest.values,
-        CrankNicolson(contest.f.model),
-        contest.generator("smc"),
-        particles=contest.sizes.particles,
-    )
+    sampler = latent_smc(contest.f, contest.generator("smc"), contest.sizes.particles)
     for exact in tilts:
         found = sampler.at(exact.beta)
         f = sampler.particles(exact.beta, N_BEST, contest.generator("q99", exact.beta)).f

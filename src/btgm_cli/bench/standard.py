@@ -17,7 +17,7 @@ from btgm_cli.bench.targets import SamplingTarget, funnel, gaussian_mixture, man
 from btgm_cli.core import Target
 from btgm_cli.flows import Flow, InverseAutoregressive, SplineCoupled
 from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.moves import CrankNicolson
+from btgm_cli.references import latent_smc
 from btgm_cli.sampling import TunedModel
 from btgm_cli.seeds import derived_generator
 from btgm_cli.smc import POPULATIONS, TemperedSMC
@@ -156,10 +156,7 @@ def climbed(target: SamplingTarget, evals: int, seed: int) -> Row:
 
     def sampler(purpose: str, particles: int) -> TemperedSMC:
         generator = derived_generator(seed, "bench", purpose)
-        moves = CrankNicolson(target.model)
-        return TemperedSMC(
-            target.model, lambda z: evaluate(f, z), moves, generator, particles=particles
-        )
+        return latent_smc(f, generator, particles)
 
     pilot = sampler("pilot", PILOT)
     pilot.at(1.0)
