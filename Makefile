@@ -39,7 +39,7 @@ type: $(STAMP) ## Check types with mypy
 	$(BIN)/mypy
 
 bench: $(STAMP) ## Steps, rivals and standard targets (an hour or more; ARGS='parts=steps')
-	$(BIN)/python -m btgm_cli.bench $(ARGS)
+	$(BIN)/python -m experiments.bench $(ARGS)
 
 fig1: ## Fig. 1: how steep log h and h are, class by class (2 minutes; QUICK=1: seconds)
 fig2: ## Fig. 2: weeks of load with high peaks, and with high Wednesdays (10 minutes)

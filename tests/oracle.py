@@ -2,8 +2,8 @@
 
 import torch
 
-from btgm_cli.core import Moments
-from btgm_cli.flows import Flow
+from btgm_cli.core.results import Moments
+from btgm_cli.tuned.flows import Flow
 
 
 class Affine(Flow):

@@ -7,7 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btgm_cli.acceptance import (
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth.references import ClosedForm
+from btgm_cli.tuned.acceptance import (
     DEFENSIVE,
     Acceptance,
     choose_level,
@@ -15,13 +20,8 @@ from btgm_cli.acceptance import (
     mixed,
     share_and_error,
 )
-from btgm_cli.criteria import Linear
-from btgm_cli.latent import LatentCriterion
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.references import ClosedForm
-from btgm_cli.sampling import TunedModel
-from btgm_cli.seeds import derived_generator
-from btgm_cli.tuning.acceptance import calibrate, fit_acceptance
+from btgm_cli.tuned.model import TunedModel
+from btgm_cli.tuning.fitting import calibrate, fit_acceptance
 from btgm_cli.tuning.visit import examine
 from tests.oracle import Affine, unit_direction
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from btgm_cli.core import SettingError
-from btgm_cli.weekly_load import Aggregates, WeeklyLoad
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.load.weekly import Aggregates, WeeklyLoad
 
 
 def few(weeks: int = 10, households: int = 6) -> WeeklyLoad:

@@ -4,17 +4,17 @@ import math
 
 import pytest
 import torch
+from experiments.bench import gan, standard, steps
+from experiments.bench.__main__ import main
+from experiments.bench.table import Table
+from experiments.bench.targets import funnel, gaussian_mixture, many_well
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from btgm_cli.bench import gan, standard, steps
-from btgm_cli.bench.__main__ import main
-from btgm_cli.bench.table import Table
-from btgm_cli.bench.targets import funnel, gaussian_mixture, many_well
-from btgm_cli.core import SettingError
-from btgm_cli.references import tilts_at
-from btgm_cli.runs import read_table
-from btgm_cli.seeds import derived_generator
-from btgm_cli.tilt import log_mean_weight
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.store.runs import read_table
+from btgm_cli.tilt.estimates import log_mean_weight
+from btgm_cli.truth.references import tilts_at
 
 N = 20_000
 
@@ -86,7 +86,7 @@ def test_a_tuned_path_meets_the_kl_asked_for():
         """KL = β²/2, as a linear criterion on a Gaussian has."""
 
         def at(self, beta):
-            from btgm_cli.criteria import Linear
+            from btgm_cli.domains.analytic.criteria import Linear
 
             return Linear().gaussian_tilt(beta, 2)
 

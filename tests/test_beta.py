@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btgm_cli.beta import LARGEST_FACTOR, Goal, Quantity, init, update
-from btgm_cli.core import SettingError
-from btgm_cli.criteria import Linear, Quadratic
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.tilt.search import LARGEST_FACTOR, Goal, Quantity, init, update
 from tests.oracle import moments_of
 
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from btgm_cli.checkpoints import (
-    WEIGHTS_DIR,
+from btgm_cli.core.contracts import GenerativeModel
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.digits.classifier import Classifier, load_classifier
+from btgm_cli.domains.digits.generator import Gan, Generator, load_gan
+from btgm_cli.store.checkpoints import (
     checkpoint_hash,
     find_checkpoint,
     packaged_checkpoints,
     save_network,
 )
-from btgm_cli.classifiers import Classifier, load_classifier
-from btgm_cli.core import GenerativeModel, SettingError
-from btgm_cli.models.gan import Gan, Generator, load_gan
 
 
 def small_generator() -> Generator:
@@ -139,14 +139,14 @@ def test_packaged_checkpoint_is_small_and_its_card_tells_of_it(name):
     assert name in packaged_checkpoints()
     weights = find_checkpoint(name)
     assert weights.stat().st_size < 4 * 2**20
-    card = json.loads((WEIGHTS_DIR / f"{name}.json").read_text())
+    card = json.loads(find_checkpoint(name).with_suffix(".json").read_text())
     assert card["sha256"] == checkpoint_hash(name)
     assert card["command"].startswith(f"btgm train model={name}")
     assert all(gate["passed"] for gate in card["gates"])
 
 
 def test_packaged_gan_was_measured_by_the_packaged_classifier():
-    card = json.loads((WEIGHTS_DIR / "gan_mnist.json").read_text())
+    card = json.loads(find_checkpoint("gan_mnist").with_suffix(".json").read_text())
     assert card["judge_sha256"] == checkpoint_hash("classifier_mnist")
 
 

@@ -17,8 +17,8 @@ from hydra import compose, initialize_config_dir
 
 from btgm_cli import load_run
 from btgm_cli.cli import main
-from btgm_cli.config import build, choices, compose_config, conf_dir
-from btgm_cli.seeds import derived_generator
+from btgm_cli.cli.config import build, choices, compose_config, conf_dir
+from btgm_cli.core.seeds import derived_generator
 
 GAUSSIAN = ["run", "model=gaussian", "model.latent_dim=3", "criterion=linear"]
 SMALL = [

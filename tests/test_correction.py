@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from btgm_cli import Target, Tuning, load_criterion, load_model, tune
-from btgm_cli.correction import Correct, Corrector
-from btgm_cli.criteria import Linear
-from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.moves import CrankNicolson
-from btgm_cli.sampling import TunedModel
-from btgm_cli.seeds import derived_generator
-from btgm_cli.smc import TemperedSMC
+from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth.moves import CrankNicolson
+from btgm_cli.truth.smc import TemperedSMC
+from btgm_cli.tuned.correction import Correct, Corrector
+from btgm_cli.tuned.model import TunedModel
 from tests.oracle import Affine, unit_direction
 
 DIM, BETA, N = 3, 1.2, 20_000

@@ -5,24 +5,22 @@ import math
 import pytest
 import torch
 
-from btgm_cli.core import Classified, SettingError, Target
-from btgm_cli.criteria import (
-    Affine,
+from btgm_cli.core.contracts import Classified
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion, settled
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.core.target import Target
+from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.domains.combined.criteria import Affine, Normalized, WeightedSum, negated
+from btgm_cli.domains.digits.criteria import (
     ClassProbability,
     Entropy,
-    Linear,
     LogClass,
     LogOdds,
-    Normalized,
     SecondClass,
-    WeightedSum,
-    negated,
 )
-from btgm_cli.criteria.combined import settled
-from btgm_cli.flows import InverseAutoregressive
-from btgm_cli.latent import LatentCriterion
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.seeds import derived_generator
+from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, tune
 
 GENERATOR = derived_generator(0)
@@ -37,7 +35,7 @@ class Fixed(torch.nn.Module):
 
 @pytest.fixture(autouse=True)
 def _fixed_classifier(monkeypatch):
-    monkeypatch.setattr("btgm_cli.criteria.classifier.load_classifier", lambda _: Fixed())
+    monkeypatch.setattr("btgm_cli.domains.digits.criteria.load_classifier", lambda _: Fixed())
 
 
 def images(*probabilities):

@@ -13,8 +13,10 @@ import platformdirs
 import pytest
 import torch
 
-from btgm_cli import data
-from btgm_cli.data import DataError, IdxFile, fetch_mnist, load_mnist, read_idx, resolve_data_dir
+from btgm_cli.core.errors import DataError
+from btgm_cli.domains.digits import mnist as data
+from btgm_cli.domains.digits.mnist import IdxFile, fetch_mnist, load_mnist, read_idx
+from btgm_cli.store.data_dir import resolve_data_dir
 
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nothing listens there

@@ -10,22 +10,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from experiments.bench.rivals import weighted_quantile
 
-from btgm_cli.bench.rivals import weighted_quantile
 from btgm_cli.cli import main
-from btgm_cli.config import choices, compose_config
-from btgm_cli.core import SettingError, Status
-from btgm_cli.criteria import Linear
-from btgm_cli.data import DATA_DIR_VARIABLE
-from btgm_cli.figures.recipes import QUICK, WEEKS
-from btgm_cli.flows import InverseAutoregressive
-from btgm_cli.latent import LatentCriterion
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.price import by_rejection
-from btgm_cli.report.weeks import scenarios_figure
-from btgm_cli.sampling import TunedModel
-from btgm_cli.scenarios import Scenarios, band, timestamps, write_scenarios
-from btgm_cli.seeds import derived_generator
+from btgm_cli.cli.config import choices, compose_config
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.results import Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.domains.digits.figures.recipes import QUICK
+from btgm_cli.domains.load.figures.recipes import WEEKS
+from btgm_cli.domains.load.scenario_pictures import scenarios_figure
+from btgm_cli.domains.load.scenarios import Scenarios, band, timestamps, write_scenarios
+from btgm_cli.store.data_dir import DATA_DIR_VARIABLE
+from btgm_cli.truth.price import by_rejection
+from btgm_cli.tuned.flows import InverseAutoregressive
+from btgm_cli.tuned.model import TunedModel
 
 TINY = [*QUICK, "target.rho=null", "target.betas=[0,0.05]", "tuning.first_steps=2"]
 
@@ -220,7 +222,7 @@ def test_rejection_beyond_all_numbers_is_infinite():
 
 
 def test_the_bench_of_load_fills_its_table(tmp_path):
-    from btgm_cli.bench.__main__ import main as bench
+    from experiments.bench.__main__ import main as bench
 
     assert bench(["parts=energy", "seeds=1", "quick=true", f"out={tmp_path}"]) == 0
     table = pd.read_csv(tmp_path / "quick" / "energy.csv")

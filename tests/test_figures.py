@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from btgm_cli.cli import figure, main
-from btgm_cli.config import compose_config
-from btgm_cli.criteria import Linear
-from btgm_cli.figures.numbers import tilt_at
-from btgm_cli.figures.recipes import RECIPES
-from btgm_cli.figures.strokes import thickness
+from btgm_cli.cli.config import compose_config
+from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.digits.figures.numbers import tilt_at
+from btgm_cli.domains.digits.figures.recipes import RECIPES
+from btgm_cli.domains.digits.figures.strokes import thickness
 
 NUMBERS = {
     *("beta", "kl_paper", "kl", "kl_se", "kl_ref", "kl_ref_se", "ref_reliable"),

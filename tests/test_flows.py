@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from btgm_cli.core import SettingError
-from btgm_cli.flows import InverseAutoregressive, SplineCoupled, load_flow, save_flow
-from btgm_cli.seeds import derived_generator
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.tuned.flows import InverseAutoregressive, SplineCoupled, load_flow, save_flow
 
 FAMILIES = [InverseAutoregressive, SplineCoupled]
 DIM = 5

@@ -6,24 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from btgm_cli.checkpoints import checkpoint_hash, save_network
-from btgm_cli.classifiers import Classifier, load_classifier
+from btgm_cli.cli.config import choices, conf_dir
 from btgm_cli.cli.train import main, read_settings
-from btgm_cli.config import choices, conf_dir
-from btgm_cli.core import SettingError
-from btgm_cli.data import Mnist
-from btgm_cli.models.gan import load_gan
-from btgm_cli.training import jobs
-from btgm_cli.training.classifier import ClassifierSettings
-from btgm_cli.training.evaluate import (
-    Evaluation,
-    Gate,
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.digits.classifier import Classifier, load_classifier
+from btgm_cli.domains.digits.generator import load_gan
+from btgm_cli.domains.digits.mnist import Mnist
+from btgm_cli.domains.digits.training.classifier import ClassifierSettings
+from btgm_cli.domains.digits.training.gan import GanSettings
+from btgm_cli.domains.digits.training.gates import (
     calibration_error,
     evaluate_classifier,
     evaluate_generator,
     frechet_distance,
 )
-from btgm_cli.training.gan import GanSettings
+from btgm_cli.domains.pretraining import jobs
+from btgm_cli.domains.pretraining.gates import Evaluation, Gate
+from btgm_cli.store.checkpoints import checkpoint_hash, save_network
 
 SMALL = ["model.steps=2", "model.channels=2", "model.hidden=8", "device=cpu", "threads=1"]
 SMALL_GAN = [*SMALL, "model.batch=32", "model.critic_channels=2", "model.critic_hidden=8"]
@@ -98,7 +97,7 @@ def test_classifier_is_judged_by_the_test_images(digits):
 
 
 def test_generator_is_judged_by_share_confidence_and_distance(digits, monkeypatch):
-    monkeypatch.setattr("btgm_cli.training.evaluate.SAMPLES", 200)
+    monkeypatch.setattr("btgm_cli.domains.digits.training.gates.SAMPLES", 200)
     evaluation = evaluate_generator(load_gan().generator, load_classifier(), digits)
     metrics = evaluation.metrics
     shares = [metrics[f"share_of_{digit}"] for digit in range(10)]

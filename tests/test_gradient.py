@@ -9,19 +9,16 @@ import pytest
 import torch
 
 from btgm_cli import load_criterion, load_model
-from btgm_cli.core import SettingError, Status, Target
-from btgm_cli.criteria import Linear, Quadratic
-from btgm_cli.flows import InverseAutoregressive
-from btgm_cli.latent import LatentCriterion
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.seeds import derived_generator
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.results import Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.core.target import Target
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Gradient, Tuning, tune
-from btgm_cli.tuning.training import (
-    Batch,
-    particles_loss,
-    reparametrised_loss,
-    score_loss,
-)
+from btgm_cli.tuning.training import Batch, particles_loss, reparametrised_loss, score_loss
 
 DIM, BETA = 4, 0.8
 MODEL = Gaussian(DIM)

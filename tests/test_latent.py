@@ -5,14 +5,16 @@ import math
 import pytest
 import torch
 
-from btgm_cli.core import SettingError, Status, Target
-from btgm_cli.correction import Correct, Corrector
-from btgm_cli.criteria import Linear
-from btgm_cli.flows import InverseAutoregressive
-from btgm_cli.latent import F_SAMPLES, LatentCriterion, draw_x, evaluate
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.sampling import TunedModel
-from btgm_cli.seeds import derived_generator
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import F_SAMPLES, LatentCriterion, draw_x, evaluate
+from btgm_cli.core.results import Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.core.target import Target
+from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tuned.correction import Correct, Corrector
+from btgm_cli.tuned.flows import InverseAutoregressive
+from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning import Tuning, tune
 
 DIM, SCALE = 3, 0.5

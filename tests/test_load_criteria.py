@@ -3,9 +3,17 @@
 import pytest
 import torch
 
-from btgm_cli.core import SettingError
-from btgm_cli.criteria.load import DAYS, DayExcess, DayMean, evenness, peak, ramp, unevenness
-from btgm_cli.loading import load_criterion
+from btgm_cli.cli.loading import load_criterion
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.load.criteria import (
+    DAYS,
+    DayExcess,
+    DayMean,
+    evenness,
+    peak,
+    ramp,
+    unevenness,
+)
 
 
 def week(points: int = 336) -> torch.Tensor:

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from btgm_cli.cli import main
-from btgm_cli.core import SettingError
-from btgm_cli.data import DataError, resolve_data_dir
-from btgm_cli.weekly_build import build_weekly
-from btgm_cli.weekly_load import load_weekly
+from btgm_cli.core.errors import DataError, SettingError
+from btgm_cli.domains.load.build import build_weekly
+from btgm_cli.domains.load.weekly import load_weekly
+from btgm_cli.store.data_dir import resolve_data_dir
 
 LONDON = "Europe/London"
 REAL = resolve_data_dir() / "energy" / "weekly_load.npz"
@@ -153,7 +153,7 @@ def test_a_bad_row_is_named_by_file_and_line_and_its_week_falls_out(line, januar
 
 def test_pieces_and_files_are_joined(january, tmp_path, monkeypatch):
     whole = build_weekly([csv(published(january), tmp_path / "a.csv")], LONDON)
-    monkeypatch.setattr("btgm_cli.meter_files.CHUNK_ROWS", 100)
+    monkeypatch.setattr("btgm_cli.domains.load.meter_files.CHUNK_ROWS", 100)
     halves = [published(january)[:700], published(january)[700:]]
     parts = [csv(half, tmp_path / f"{k}.csv") for k, half in enumerate(halves)]
     again = build_weekly(parts, LONDON)

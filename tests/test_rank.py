@@ -12,10 +12,10 @@ import torch
 
 from btgm_cli import load_criterion, load_model
 from btgm_cli.cli import main
-from btgm_cli.core import SettingError
-from btgm_cli.ranking import BUDGETS, GRID, in_order, look, rank, recommend, walk
-from btgm_cli.seeds import derived_generator
-from btgm_cli.tilt import largest_reliable_k
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.tilt.estimates import largest_reliable_k
+from btgm_cli.tuning.ranking import BUDGETS, GRID, in_order, look, rank, recommend, walk
 
 DIM = 8
 N = 4000

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from btgm_cli.report import draw_all, draw_samples, pareto_figure, samples_figure, theory_figure
-from btgm_cli.runs import PARETO, SUMMARY, THEORY, Run, read_run, samples_file
+from btgm_cli.store.runs import PARETO, SUMMARY, THEORY, Run, read_run, samples_file
 
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 FIGURES = [pareto_figure, theory_figure, samples_figure]

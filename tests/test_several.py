@@ -8,12 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btgm_cli.core import SettingError, Status, Target
-from btgm_cli.criteria import Linear, WeightedSum
-from btgm_cli.flows import InverseAutoregressive
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.multipliers import solve
-from btgm_cli.seeds import derived_generator
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.results import Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.core.target import Target
+from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.domains.combined.criteria import WeightedSum
+from btgm_cli.tilt.multipliers import solve
+from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, tune
 from tests.test_tuning import KilledError, MemoryJournal
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from btgm_cli import load_criterion, load_model
-from btgm_cli.criteria import Linear, Quadratic
-from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.moves import CrankNicolson
-from btgm_cli.references import Estimated
-from btgm_cli.seeds import derived_generator
-from btgm_cli.smc import LARGEST_LOG_Z_SE, TemperedSMC
+from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth.moves import CrankNicolson
+from btgm_cli.truth.references import Estimated
+from btgm_cli.truth.smc import LARGEST_LOG_Z_SE, TemperedSMC
 
 DIM = 5
 

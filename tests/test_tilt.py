@@ -7,13 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btgm_cli.criteria import Linear, Quadratic
-from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.references import ClosedForm, Estimated, reference_for
-from btgm_cli.sampling import TunedModel
-from btgm_cli.seeds import derived_generator
-from btgm_cli.tilt import (
+from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tilt.estimates import (
     effective_sample_size,
     importance_reference,
     kl_gap,
@@ -21,7 +19,9 @@ from btgm_cli.tilt import (
     moments_of_draws,
     pareto_k,
 )
-from btgm_cli.tuning.evaluation import evaluate_tilt
+from btgm_cli.truth.evaluation import evaluate_tilt
+from btgm_cli.truth.references import ClosedForm, Estimated, reference_for
+from btgm_cli.tuned.model import TunedModel
 from tests.oracle import Affine, unit_direction
 
 DIM = 8

@@ -5,26 +5,26 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from btgm_cli.core import SettingError
-from btgm_cli.data import Mnist
-from btgm_cli.training.averaging import decayed, update_average
-from btgm_cli.training.classifier import (
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.digits.mnist import Mnist
+from btgm_cli.domains.digits.training.classifier import (
     ClassifierSettings,
     ClassifierTrainee,
     distort,
     train_classifier,
 )
-from btgm_cli.training.critic import Critic
-from btgm_cli.training.gan import GanSettings, GanTrainee, train_gan
-from btgm_cli.training.loop import STATE_FILE
-from btgm_cli.training.objectives import (
+from btgm_cli.domains.digits.training.critic import Critic
+from btgm_cli.domains.digits.training.gan import GanSettings, GanTrainee, train_gan
+from btgm_cli.domains.digits.training.objectives import (
     critic_loss,
     generator_loss,
     gradient_penalty,
     penalty,
     r1_penalty,
 )
-from btgm_cli.training.settings import RunSettings
+from btgm_cli.domains.pretraining.averaging import decayed, update_average
+from btgm_cli.domains.pretraining.loop import STATE_FILE
+from btgm_cli.domains.pretraining.settings import RunSettings
 
 NS_R1 = GanSettings(
     steps=6,
@@ -116,7 +116,7 @@ def test_resume_needs_a_state_of_the_same_training(digits, tmp_path):
 
 
 def test_losses_are_recorded_as_means(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("btgm_cli.training.loop.RECORD_EVERY", 2)
+    monkeypatch.setattr("btgm_cli.domains.pretraining.loop.RECORD_EVERY", 2)
     monkeypatch.setattr(ClassifierTrainee, "step", lambda self, index: {"loss": float(index)})
     run = RunSettings("net", out=str(tmp_path), device="cpu")
     _, progress = train_classifier(CLASSIFIER, run, digits)

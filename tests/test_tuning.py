@@ -5,12 +5,14 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from btgm_cli.config import compose_config
-from btgm_cli.core import SettingError, Status, Target
-from btgm_cli.criteria import Linear, Quadratic
-from btgm_cli.flows import InverseAutoregressive
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.seeds import derived_generator
+from btgm_cli.cli.config import compose_config
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.results import Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.core.target import Target
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, training, tune
 
 DIM = 4

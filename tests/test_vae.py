@@ -8,22 +8,23 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from btgm_cli.checkpoints import WEIGHTS_DIR, save_network
 from btgm_cli.cli.train import main, read_settings
-from btgm_cli.core import GenerativeModel, SettingError, StochasticDecoder
-from btgm_cli.models.vae import StochasticVae, Vae, load_vae
-from btgm_cli.models.vae_network import Coupling, VaeNetwork
-from btgm_cli.training import load_gates
-from btgm_cli.training.load_gates import (
+from btgm_cli.core.contracts import GenerativeModel, StochasticDecoder
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.load.generator import StochasticVae, Vae, load_vae
+from btgm_cli.domains.load.network import Coupling, VaeNetwork
+from btgm_cli.domains.load.training import gates as load_gates
+from btgm_cli.domains.load.training.gates import (
     autocorrelation,
     evaluate_vae,
     profile_difference,
     relative,
     statistics,
 )
-from btgm_cli.training.settings import RunSettings
-from btgm_cli.training.vae import VaeSettings, VaeTrainee, train_vae
-from btgm_cli.weekly_load import WeeklyLoad
+from btgm_cli.domains.load.training.vae import VaeSettings, VaeTrainee, train_vae
+from btgm_cli.domains.load.weekly import WeeklyLoad
+from btgm_cli.domains.pretraining.settings import RunSettings
+from btgm_cli.store.checkpoints import find_checkpoint, save_network
 
 SMALL = VaeSettings(
     households=2, steps=6, batch=4, latent_dim=3, channels=4, encoder_channels=4, hidden=4
@@ -292,11 +293,11 @@ def test_config_holds_every_setting_at_its_default():
 
 
 def test_what_ships_is_small_and_makes_weeks_of_ten_households():
-    assert (WEIGHTS_DIR / "vae_energy.safetensors").stat().st_size < 6e6
+    assert find_checkpoint("vae_energy").stat().st_size < 6e6
     vae = load_vae()
     x = vae.decode_with(vae.sample_prior(2000, rng()), vae.noise(2000, rng(1)))
     assert x.shape == (2000, 336)
-    card = json.loads((WEIGHTS_DIR / "vae_energy.json").read_text())
+    card = json.loads(find_checkpoint("vae_energy").with_suffix(".json").read_text())
     for name, value in statistics(x).items():
         what, percent, _ = name.split()
         unit = {"peak": "_kw", "energy": "_kwh", "variation": ""}[what]

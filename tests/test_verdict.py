@@ -6,17 +6,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from btgm_cli.core import SettingError, Status, Target
-from btgm_cli.criteria import Linear, Quadratic
-from btgm_cli.flows import InverseAutoregressive
-from btgm_cli.latent import LatentCriterion
-from btgm_cli.models.gaussian import Gaussian
-from btgm_cli.references import ClosedForm, Estimated
-from btgm_cli.sampling import TunedModel
-from btgm_cli.seeds import derived_generator
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.results import Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.core.target import Target
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth.references import ClosedForm, Estimated
+from btgm_cli.truth.verdict import SEVERITY, Thresholds, Verdict, judge, worst
+from btgm_cli.tuned.flows import InverseAutoregressive
+from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning import Tuning, tune
 from btgm_cli.tuning.visit import examine
-from btgm_cli.verdict import SEVERITY, Thresholds, Verdict, judge, worst
 from tests.oracle import Affine, unit_direction
 
 DIM = 4

@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from btgm_cli.core import Particles
-from btgm_cli.criteria.load import DayMean, peak
-from btgm_cli.references import tilts_at
-from btgm_cli.weekly_load import Aggregates, WeeklyLoad
-from btgm_cli.weekly_tilt import Exchanges, real_tilt
+from btgm_cli.core.results import Particles
+from btgm_cli.domains.load.criteria import DayMean, peak
+from btgm_cli.domains.load.real_tilt import Exchanges, real_tilt
+from btgm_cli.domains.load.weekly import Aggregates, WeeklyLoad
+from btgm_cli.truth.references import tilts_at
 
 HOUSEHOLDS, WEEKS, SUMMED = 8, 4, 3
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from btgm_cli.models.gaussian import Gaussian
+from btgm_cli.domains.analytic.gaussian import Gaussian
 
 
 class Ring(Gaussian):  # z ~ N(0, I) and its density come from the base class

@@ -1,13 +1,23 @@
-"""Boltzmann tuning of generative models: favour what you care about, within a KL budget."""
+"""Boltzmann tuning of generative models: favour what you care about, within a KL budget.
 
+All that Python code needs is here. A name is imported when it is first asked for, so that
+`btgm --help` waits for neither torch nor Pyro.
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from btgm_cli.core import BtgmError, Criterion, GenerativeModel, SettingError, Status, Target
-from btgm_cli.flows import Flow, InverseAutoregressive, SplineCoupled
-from btgm_cli.loading import load_criterion, load_model, load_run
-from btgm_cli.sampling import TunedModel
-from btgm_cli.tuning import TuneResult, Tuning, tune
-from btgm_cli.verdict import Thresholds
+if TYPE_CHECKING:
+    from btgm_cli.cli.loading import load_criterion, load_model, load_run
+    from btgm_cli.core.contracts import Criterion, GenerativeModel
+    from btgm_cli.core.errors import BtgmError, SettingError
+    from btgm_cli.core.results import Status
+    from btgm_cli.core.target import Target
+    from btgm_cli.truth.verdict import Thresholds
+    from btgm_cli.tuned.flows import Flow, InverseAutoregressive, SplineCoupled
+    from btgm_cli.tuned.model import TunedModel
+    from btgm_cli.tuning import TuneResult, Tuning, tune
 
 __version__ = version("btgm")
 
@@ -31,3 +41,28 @@ __all__ = [
     "load_run",
     "tune",
 ]
+
+_HOMES = {
+    "cli.loading": ("load_criterion", "load_model", "load_run"),
+    "core.contracts": ("Criterion", "GenerativeModel"),
+    "core.errors": ("BtgmError", "SettingError"),
+    "core.results": ("Status",),
+    "core.target": ("Target",),
+    "truth.verdict": ("Thresholds",),
+    "tuned.flows": ("Flow", "InverseAutoregressive", "SplineCoupled"),
+    "tuned.model": ("TunedModel",),
+    "tuning": ("TuneResult", "Tuning", "tune"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from btgm_cli import __version__
-from btgm_cli.core import BtgmError
+from btgm_cli.core.errors import BtgmError
 
 COMMANDS = {
     "run": "tune a model towards a criterion",

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from btgm_cli.data import DATA_DIR_VARIABLE, fetch_mnist, resolve_data_dir
-from btgm_cli.weekly_build import HOUSEHOLDS_NAME, SHOWN, Built, build_weekly, write_weekly
-from btgm_cli.weekly_load import load_file
+from btgm_cli.domains.digits.mnist import fetch_mnist
+from btgm_cli.domains.load.build import HOUSEHOLDS_NAME, SHOWN, Built, build_weekly, write_weekly
+from btgm_cli.domains.load.weekly import load_file
+from btgm_cli.store.data_dir import DATA_DIR_VARIABLE, resolve_data_dir
 
 LOAD_HELP = """\
 Build the weekly load that `btgm train model=vae_energy` reads, from raw meter readings.

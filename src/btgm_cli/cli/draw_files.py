@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from btgm_cli.core import SettingError
-from btgm_cli.correction import Draws
-from btgm_cli.files import replacing
+from btgm_cli.core.errors import SettingError
+from btgm_cli.store.files import replacing
+from btgm_cli.tuned.correction import Draws
 
 BYTES_PER_FILE = 200_000_000
 """About; more draws go to the next file."""

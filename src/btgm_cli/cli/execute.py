@@ -19,16 +19,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli import __version__
-from btgm_cli.acceptance import Acceptance
-from btgm_cli.checkpoints import checkpoint_hash
+from btgm_cli.cli.config import Objects, build, build_scenarios
 from btgm_cli.cli.progress import ProgressBar
-from btgm_cli.config import Objects, build, build_scenarios
-from btgm_cli.core import PathPoint, Status
-from btgm_cli.files import replacing, write_json
-from btgm_cli.journal import RunJournal
-from btgm_cli.price import Price, prices
+from btgm_cli.core.results import PathPoint, Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.load.scenario_pictures import draw_scenarios
+from btgm_cli.domains.load.scenarios import write_scenarios
 from btgm_cli.report import draw_all
-from btgm_cli.runs import (
+from btgm_cli.store.checkpoints import checkpoint_hash
+from btgm_cli.store.files import replacing, write_json
+from btgm_cli.store.journal import RunJournal
+from btgm_cli.store.runs import (
     COST,
     REFERENCE,
     SUMMARY,
@@ -38,9 +39,9 @@ from btgm_cli.runs import (
     read_run,
     write_table,
 )
-from btgm_cli.sampling import TunedModel
-from btgm_cli.scenarios import write_scenarios
-from btgm_cli.seeds import derived_generator
+from btgm_cli.truth.price import Price, prices
+from btgm_cli.tuned.acceptance import Acceptance
+from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning import TuneResult, tune
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,9 @@ def execute(cfg: DictConfig, path: Path, names: Names) -> int:
         if refused:
             log.warning(refused)
             print(refused)
-    draw_all(read_run(path))
+    run = read_run(path)
+    draw_all(run)
+    draw_scenarios(run)
     _tell(result, costs, path)
     return EXIT_CODES.get(result.status, MISSED)
 

@@ -10,20 +10,14 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.cli import run
-from btgm_cli.config import compose_config
-from btgm_cli.core import BtgmError, SettingError
-from btgm_cli.figures import gradients, tuned, weeks
-from btgm_cli.figures.recipes import (
-    DRAWS,
-    GRADIENTS,
-    QUICK_DRAWS,
-    RECIPES,
-    WEEKS,
-    Recipe,
-    WeeksRecipe,
-)
-from btgm_cli.loading import LoadedRun, load_run, read_run_config
-from btgm_cli.runs import SUMMARY
+from btgm_cli.cli.config import compose_config
+from btgm_cli.cli.loading import LoadedRun, load_run, read_run_config
+from btgm_cli.core.errors import BtgmError, SettingError
+from btgm_cli.domains.digits.figures import gradients, tuned
+from btgm_cli.domains.digits.figures.recipes import DRAWS, GRADIENTS, QUICK_DRAWS, RECIPES, Recipe
+from btgm_cli.domains.load.figures import weeks
+from btgm_cli.domains.load.figures.recipes import WEEKS, WeeksRecipe
+from btgm_cli.store.runs import SUMMARY
 
 FIGURES = tuple(sorted((GRADIENTS, *RECIPES, *WEEKS)))
 

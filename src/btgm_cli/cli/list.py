@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from btgm_cli.config import choices, conf_dir
-from btgm_cli.core import SettingError
+from btgm_cli.cli.config import choices, conf_dir
+from btgm_cli.core.errors import SettingError
 
 
 def main(argv: list[str]) -> int:

@@ -8,8 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from btgm_cli.config import Objects
-from btgm_cli.core import PathPoint, Progress
+from btgm_cli.cli.config import Objects
+from btgm_cli.core.results import PathPoint, Progress
 
 log = logging.getLogger(__name__)
 

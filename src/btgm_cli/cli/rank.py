@@ -19,13 +19,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from btgm_cli import __version__
-from btgm_cli.config import build_object, compose_config, conf_dir, pick_device
-from btgm_cli.core import GenerativeModel, Reference, SettingError
-from btgm_cli.criteria.combined import settled
-from btgm_cli.files import replacing, write_json
-from btgm_cli.latent import LatentCriterion
-from btgm_cli.loading import load_criterion
-from btgm_cli.ranking import (
+from btgm_cli.cli.config import build_object, compose_config, conf_dir, pick_device
+from btgm_cli.cli.loading import load_criterion
+from btgm_cli.core.contracts import GenerativeModel
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion, settled
+from btgm_cli.core.results import Reference
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.report.ranking import ABOUT, NORMS, RANKING, draw_ranking
+from btgm_cli.store.files import replacing, write_json
+from btgm_cli.store.runs import write_table
+from btgm_cli.tuning.ranking import (
     LEAST_DRAWS,
     Look,
     Ranked,
@@ -38,9 +42,6 @@ from btgm_cli.ranking import (
     values,
     walk,
 )
-from btgm_cli.report.ranking import ABOUT, NORMS, RANKING, draw_ranking
-from btgm_cli.runs import write_table
-from btgm_cli.seeds import derived_generator
 
 WALK = "ranking_k.csv"
 TRIED = 64

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from btgm_cli.core import SettingError
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.load.scenario_pictures import draw_scenarios
 from btgm_cli.report import draw_all
-from btgm_cli.runs import read_run
+from btgm_cli.store.runs import read_run
 
 
 def main(argv: list[str]) -> int:
@@ -17,6 +18,7 @@ def main(argv: list[str]) -> int:
     if not argv:
         raise SettingError("report", "", "name a run directory")
     for name in argv:
-        for picture in draw_all(read_run(Path(name))):
+        run = read_run(Path(name))
+        for picture in [*draw_all(run), *draw_scenarios(run)]:
             print(picture)
     return 0

@@ -16,8 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from btgm_cli.cli.execute import Names, execute
-from btgm_cli.config import (
+from btgm_cli.cli.config import (
     GROUPS,
     build,
     build_scenarios,
@@ -25,10 +24,11 @@ from btgm_cli.config import (
     conf_dir,
     with_search_path,
 )
-from btgm_cli.core import BtgmError, SettingError
-from btgm_cli.loading import read_run_config
-from btgm_cli.runs import PARETO
-from btgm_cli.seeds import derived_generator
+from btgm_cli.cli.execute import Names, execute
+from btgm_cli.cli.loading import read_run_config
+from btgm_cli.core.errors import BtgmError, SettingError
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.store.runs import PARETO
 from btgm_cli.tuning.checks import check_pair, check_target, chosen_gradient
 
 PASSED_ON = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc")

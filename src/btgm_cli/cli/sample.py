@@ -13,13 +13,14 @@ import torch
 from tqdm import tqdm
 
 from btgm_cli.cli.draw_files import DrawFiles, joined
-from btgm_cli.core import SettingError, Status
-from btgm_cli.correction import Correct, Corrector, Draws
-from btgm_cli.files import write_json
-from btgm_cli.loading import load_run
+from btgm_cli.cli.loading import load_run
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.results import Status
+from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_draws
-from btgm_cli.sampling import TunedModel
-from btgm_cli.seeds import derived_generator
+from btgm_cli.store.files import write_json
+from btgm_cli.tuned.correction import Correct, Corrector, Draws
+from btgm_cli.tuned.model import TunedModel
 
 USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
 

@@ -12,10 +12,10 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from btgm_cli.config import choices, compose_config, conf_dir
-from btgm_cli.core import SettingError
-from btgm_cli.training.jobs import Settings, evaluate, train
-from btgm_cli.training.settings import RunSettings
+from btgm_cli.cli.config import choices, compose_config, conf_dir
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.pretraining.jobs import Settings, evaluate, train
+from btgm_cli.domains.pretraining.settings import RunSettings
 
 GATE_FAILED = 3
 NOT_FOR_THE_CARD = ("data_dir", "out", "resume")

@@ -8,20 +8,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from btgm_cli.files import replacing
 from btgm_cli.report.pareto import pareto_figure
 from btgm_cli.report.samples import draws_figure, samples_figure
-from btgm_cli.report.style import in_house_style, title
+from btgm_cli.report.style import in_house_style
 from btgm_cli.report.theory import theory_figure
-from btgm_cli.report.weeks import scenarios_figure
-from btgm_cli.runs import BANDS, SCENARIOS, Run, read_table
+from btgm_cli.store.files import replacing
+from btgm_cli.store.runs import Run
 
 __all__ = [
     "draw_all",
     "draw_draws",
     "draw_pareto",
     "draw_samples",
-    "draw_scenarios",
     "draw_theory",
     "pareto_figure",
     "samples_figure",
@@ -32,8 +30,7 @@ __all__ = [
 
 def draw_all(run: Run) -> list[Path]:
     """Draw every picture of `run` into its directory and return their paths."""
-    drawn = [draw_samples(run), draw_pareto(run), draw_theory(run)]
-    return [*drawn, draw_scenarios(run)] if (run.path / SCENARIOS).is_file() else drawn
+    return [draw_samples(run), draw_pareto(run), draw_theory(run)]
 
 
 def draw_samples(run: Run) -> Path:
@@ -49,12 +46,6 @@ def draw_pareto(run: Run) -> Path:
 def draw_theory(run: Run) -> Path:
     """Write `theory_vs_empirical.png`: E_q f and KL(q‖p) against β."""
     return save(theory_figure(run), run.path / "theory_vs_empirical.png")
-
-
-def draw_scenarios(run: Run) -> Path:
-    """Write `scenarios.png`: dated curves of the tuned model, and its band beside p's."""
-    bands, curves = (read_table(run.path / name) for name in (BANDS, SCENARIOS))
-    return save(scenarios_figure(bands, curves, title(run)), run.path / "scenarios.png")
 
 
 def draw_draws(x: NDArray[np.float32], heading: str, path: Path) -> Path:

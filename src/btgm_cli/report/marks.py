@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from btgm_cli.report.style import REFERENCE, TUNED, Array, beta_text, column, flags
-from btgm_cli.runs import Run
+from btgm_cli.store.runs import Run
 
 METHODS = {
     "closed_form": "closed form",

@@ -26,7 +26,7 @@ from btgm_cli.report.style import (
     in_house_style,
     title,
 )
-from btgm_cli.runs import Run
+from btgm_cli.store.runs import Run
 
 
 @in_house_style

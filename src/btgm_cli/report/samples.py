@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from btgm_cli.report.panels import draw_panels
 from btgm_cli.report.strips import CURVES_PER_ROW, IMAGES_PER_ROW, draw_curves, draw_images
 from btgm_cli.report.style import beta_text, column, in_house_style, kl_text, title
-from btgm_cli.runs import Run
+from btgm_cli.store.runs import Run
 
 Samples = list[NDArray[np.float32]]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from btgm_cli.runs import Run
+from btgm_cli.store.runs import Run
 
 Array = NDArray[np.float64]
 

@@ -9,31 +9,23 @@ from typing import Any
 
 import torch
 
-from btgm_cli import beta as second_order
-from btgm_cli.acceptance import Acceptance
-from btgm_cli.beta import Goal, Quantity, Search
-from btgm_cli.core import (
-    Criterion,
-    GenerativeModel,
-    Journal,
-    Moments,
-    PathPoint,
-    Progress,
-    Status,
-    Summed,
-    Target,
-)
-from btgm_cli.flows import Flow, InverseAutoregressive
-from btgm_cli.latent import LatentCriterion
-from btgm_cli.references import ReferenceSource, reference_for
-from btgm_cli.sampling import TunedModel
-from btgm_cli.seeds import derived_generator
+from btgm_cli.core.contracts import Criterion, GenerativeModel, Summed
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.results import Journal, Moments, PathPoint, Progress, Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.core.target import Target
+from btgm_cli.tilt import search as second_order
+from btgm_cli.tilt.search import Goal, Quantity, Search
+from btgm_cli.truth.references import ReferenceSource, reference_for
+from btgm_cli.truth.verdict import Thresholds, Verdict, hopeless, judge, worst
+from btgm_cli.tuned.acceptance import Acceptance
+from btgm_cli.tuned.flows import Flow, InverseAutoregressive
+from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning.checks import check_pair, check_target, chosen_gradient
 from btgm_cli.tuning.feasibility import Bound, bound
 from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.several import Outcome, search_several
 from btgm_cli.tuning.visit import Visits
-from btgm_cli.verdict import Thresholds, Verdict, hopeless, judge, worst
 
 
 @dataclass(frozen=True)

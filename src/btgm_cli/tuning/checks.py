@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from btgm_cli.core import Criterion, GenerativeModel, SettingError, Summed, Target
-from btgm_cli.latent import LatentCriterion, draw_x, evaluate
+from btgm_cli.core.contracts import Criterion, GenerativeModel, Summed
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion, draw_x, evaluate
+from btgm_cli.core.target import Target
 from btgm_cli.tuning.settings import Gradient
 
 N = 64

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from btgm_cli.core import SettingError
+from btgm_cli.core.errors import SettingError
 
 
 class Gradient(StrEnum):

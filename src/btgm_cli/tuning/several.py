@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from btgm_cli.beta import Goal, Quantity
-from btgm_cli.core import PathPoint, Status, Summed
-from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.multipliers import solve
-from btgm_cli.references import ReferenceSource
+from btgm_cli.core.contracts import Summed
+from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
+from btgm_cli.core.results import PathPoint, Status
+from btgm_cli.tilt.multipliers import solve
+from btgm_cli.tilt.search import Goal, Quantity
+from btgm_cli.truth.references import ReferenceSource
+from btgm_cli.truth.verdict import Verdict, hopeless, judge
 from btgm_cli.tuning.feasibility import bound
 from btgm_cli.tuning.visit import Visits
-from btgm_cli.verdict import Verdict, hopeless, judge
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from btgm_cli.core import State
-from btgm_cli.flows import Flow
-from btgm_cli.latent import LatentCriterion
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.results import State
+from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuning.settings import Gradient, Tuning
 
 MAX_GRADIENT_NORM = 10.0

@@ -11,15 +11,18 @@ from typing import Any
 
 import torch
 
-from btgm_cli.acceptance import Acceptance
-from btgm_cli.core import Journal, Moments, PathPoint, Progress, Rescaled, Status
-from btgm_cli.flows import Flow
-from btgm_cli.latent import LatentCriterion, evaluate
-from btgm_cli.references import ReferenceSource
-from btgm_cli.sampling import TunedModel
-from btgm_cli.seeds import derived_generator
-from btgm_cli.tilt import kl_gap
-from btgm_cli.tuning.acceptance import (
+from btgm_cli.core.contracts import Rescaled
+from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
+from btgm_cli.core.results import Journal, Moments, PathPoint, Progress, Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.tilt.estimates import kl_gap
+from btgm_cli.truth.evaluation import compare, evaluate_tilt
+from btgm_cli.truth.references import ReferenceSource
+from btgm_cli.truth.verdict import Thresholds, judge
+from btgm_cli.tuned.acceptance import Acceptance
+from btgm_cli.tuned.flows import Flow
+from btgm_cli.tuned.model import TunedModel
+from btgm_cli.tuning.fitting import (
     N_GUARD,
     N_PRIOR,
     STEPS,
@@ -28,10 +31,8 @@ from btgm_cli.tuning.acceptance import (
     fit_acceptance,
     is_needed,
 )
-from btgm_cli.tuning.evaluation import compare, evaluate_tilt
 from btgm_cli.tuning.settings import Tuning
 from btgm_cli.tuning.training import Schedule, Training, begin, train
-from btgm_cli.verdict import Thresholds, judge
 
 FULL_RATE_MOVE = 0.2
 """A warm start whose β moves by at least this share trains at the full learning rate."""

@@ -1,0 +1,61 @@
+"""`python -m experiments.bench [parts=PARTS] [seeds=3] [out=outputs/bench] [quick=true]`.
+
+PARTS is a comma list of steps, gan, targets and energy; all of them where it is left out.
+
+Each part fills a table of its own in the folder `out`. Rows that are there are not computed
+again: delete a table to measure it anew.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from experiments.bench import energy, gan, standard, steps
+from experiments.bench.settings import parse
+
+from btgm_cli.core.errors import BtgmError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Fill and print the tables.
+
+    Returns:
+        0, or 2 for a setting that cannot be used, or 130 after an interrupt.
+    """
+    if "-h" in argv or "--help" in argv:
+        print(__doc__)
+        return 0
+    try:
+        settings = parse(argv)
+        print(machine(), flush=True)
+        runs = {"steps": steps.run, "gan": gan.run, "targets": standard.run, "energy": energy.run}
+        for part in settings.parts:
+            runs[part](settings)
+    except BtgmError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench: interrupted; the rows that were finished are kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def machine() -> str:
+    """What the figures of time hold for."""
+    return f"{_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    """The processor's model; Linux does not tell it by `platform`."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

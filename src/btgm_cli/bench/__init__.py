@@ -1,1 +1,0 @@
-"""`make bench`: what a step costs, and how tuned models fare beside other samplers."""

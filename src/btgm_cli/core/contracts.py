@@ -1,0 +1,106 @@
+"""What the parts of a run are to each other: the protocols that a model and a criterion fulfil."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class GenerativeModel(Protocol):
+    """A frozen generator with a latent prior: z ~ p(z), x = decode(z)."""
+
+    @property
+    def latent_dim(self) -> int:
+        """D, the dimension of the latent space."""
+        ...
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw z ~ p(z), shape (n, D), on the generator's device."""
+        ...
+
+    def prior_log_prob(self, z: Tensor) -> Tensor:
+        """log p(z) in nats, shape (n,), for z of shape (n, D)."""
+        ...
+
+    def decode(self, z: Tensor) -> Tensor:
+        """x of shape (n, *X) for z of shape (n, D): frozen, in eval mode, differentiable in z."""
+        ...
+
+
+@runtime_checkable
+class StochasticDecoder(Protocol):
+    """A model whose x given z is random, through noise that can be held fixed."""
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n noises, shape (n, *E)."""
+        ...
+
+    def decode_with(self, z: Tensor, noise: Tensor) -> Tensor:
+        """x (n, *X) for z (n, D) and noise (n, *E), differentiable in z.
+
+        For noise of shape (k, 1, *E), k draws of x for each z: (k, n, *X).
+        """
+        ...
+
+
+class Criterion(Protocol):
+    """What to favour: f(x), larger is better. A plain function qualifies."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """f of shape (n,) for x of shape (n, *X)."""
+        ...
+
+
+@runtime_checkable
+class Classified(Protocol):
+    """A criterion that also tells the class of x, so that a lost class can be named."""
+
+    def classes(self, x: Tensor) -> Tensor:
+        """Class of each x (n, *X): whole numbers of shape (n,)."""
+        ...
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are."""
+        ...
+
+
+@runtime_checkable
+class Summed(Protocol):
+    """A weighted sum of criteria, whose weights can be solved for."""
+
+    @property
+    def terms(self) -> Mapping[str, Criterion]:
+        """fᵢ by name."""
+        ...
+
+    def parts(self, x: Tensor) -> Tensor:
+        """Each term's fᵢ, shape (n, terms), for x of shape (n, *X)."""
+        ...
+
+    def weighted(self, weights: Iterable[float]) -> Criterion:
+        """The same terms with other weights, in order."""
+        ...
+
+
+@runtime_checkable
+class SeesPrior(Protocol):
+    """A criterion that is complete only once p is known, such as one to be normalized."""
+
+    def under(self, model: GenerativeModel, generator: torch.Generator) -> Criterion:
+        """The criterion under p, by draws from the generator."""
+        ...
+
+
+@runtime_checkable
+class Rescaled(Protocol):
+    """A criterion that is another one on a different scale, and so knows two scales of β."""
+
+    @property
+    def own_beta(self) -> float:
+        """The other criterion's β that has the same tilt as β = 1 of this one."""
+        ...

@@ -1,0 +1,24 @@
+"""What the user can mend: errors whose text is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class BtgmError(Exception):
+    """Something the user can mend; its text is one line and needs no traceback."""
+
+
+class SettingError(BtgmError):
+    """A setting that cannot be used: names the setting, its value and the choices."""
+
+    def __init__(self, setting: str, value: object, expected: str) -> None:
+        super().__init__(f"{setting}={value!r}: {expected}")
+        self.setting = setting
+
+
+class DataError(BtgmError):
+    """A data file that is missing, damaged or not what its name says."""
+
+    def __init__(self, path: Path | str, fault: str) -> None:
+        super().__init__(f"{path}: {fault}")

@@ -1,0 +1,122 @@
+"""The latent criterion f̂(z) = E_{x ~ p(x|z)} f(x) (Eq. 10): what is tuned, as a function of z."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from btgm_cli.core.contracts import (
+    Classified,
+    Criterion,
+    GenerativeModel,
+    SeesPrior,
+    StochasticDecoder,
+    Summed,
+)
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.seeds import derived_generator
+
+CHUNK = 1000
+"""Draws decoded at once outside training; bounds memory."""
+
+F_SAMPLES = 8
+"""Draws of x for each z where the decoder is stochastic and nobody says how many."""
+
+
+class LatentCriterion:
+    """f̂ of a model and a criterion.
+
+    A stochastic decoder's f̂ is a mean over draws of x. Their noise is drawn once and held fixed
+    for every z, so that f̂ is one smooth function of z: the same one in training, reference and
+    verdict (a sample average approximation; other noise gives another f̂, by O(1/√f_samples)).
+
+    Args:
+        model: the frozen generator.
+        criterion: f.
+        f_samples: draws of x for each z; None is 1, or `F_SAMPLES` for a stochastic decoder.
+        seed: of the noise.
+        device: where z lives.
+
+    Raises:
+        SettingError: several draws of a decoder that gives the same x each time.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        criterion: Criterion,
+        f_samples: int | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.model, self.criterion = model, criterion
+        self._noise_of = f_samples, seed, device
+        self._noise: Tensor | None = None
+        if isinstance(model, StochasticDecoder):
+            generator = derived_generator(seed, "decoder", device=device)
+            self._noise = model.noise(f_samples or F_SAMPLES, generator)
+        elif f_samples not in (None, 1):
+            expected = "must be 1: the decoder of this model gives the same x each time"
+            raise SettingError("tuning.f_samples", f_samples, expected)
+
+    def of(self, criterion: Criterion) -> LatentCriterion:
+        """Another criterion's, with the same noise."""
+        return LatentCriterion(self.model, criterion, *self._noise_of)
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Is it a mean over draws of x?"""
+        return self._noise is not None
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """f̂ of shape (n,) for z of shape (n, D), differentiable in z where f is."""
+        return self._mean(self.criterion(self._decoded(z)))
+
+    def terms(self, z: Tensor) -> Tensor:
+        """Each term of a sum, as f̂ᵢ of shape (n, terms), for z of shape (n, D)."""
+        assert isinstance(self.criterion, Summed)
+        return self._mean(self.criterion.parts(self._decoded(z)))
+
+    def with_classes(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """f̂ (n,) without gradient, and the classes of all x, where the criterion knows them."""
+        with torch.no_grad():
+            x = self._decoded(z)
+            classes = self.criterion.classes(x) if isinstance(self.criterion, Classified) else None
+            return self._mean(self.criterion(x)), classes
+
+    def with_draws(self, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """f̂ (n,) without gradient, and one x for each z, of shape (n, *X)."""
+        with torch.no_grad():
+            x = draw_x(self.model, z, generator)
+            return self.criterion(x) if self._noise is None else self(z), x
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """All x of all z, shape (f_samples · n, *X), the first of each z first."""
+        if self._noise is None or not isinstance(self.model, StochasticDecoder):
+            return self.model.decode(z)
+        return self.model.decode_with(z, self._noise[:, None]).flatten(0, 1)
+
+    def _mean(self, f: Tensor) -> Tensor:
+        """The mean over noise of values (f_samples · n, …), shape (n, …)."""
+        return f if self._noise is None else f.unflatten(0, (len(self._noise), -1)).mean(0)
+
+
+def draw_x(model: GenerativeModel, z: Tensor, generator: torch.Generator) -> Tensor:
+    """One x ~ p(x|z) for each z (n, D), of shape (n, *X), without gradient."""
+    with torch.no_grad():
+        if isinstance(model, StochasticDecoder):
+            return model.decode_with(z, model.noise(len(z), generator))
+        return model.decode(z)
+
+
+def evaluate(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """f̂(z), or its terms, without gradient, shape (n, …), in bounded memory."""
+    with torch.no_grad():
+        return torch.cat([f(part) for part in z.split(CHUNK)])
+
+
+def settled(criterion: Criterion, model: GenerativeModel, generator: torch.Generator) -> Criterion:
+    """The criterion once p is known: itself, unless a part of it has to be normalized."""
+    return criterion.under(model, generator) if isinstance(criterion, SeesPrior) else criterion

@@ -1,0 +1,1 @@
+"""Criteria made of criteria, for any domain."""

@@ -1,0 +1,113 @@
+"""Criteria read off an independently trained classifier h (§4.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.digits.classifier import load_classifier
+
+
+class OfClassifier:
+    """What every criterion of a classifier has: the network, and the class of an image.
+
+    All of them start from the log-softmax of the logits, never from the log of a clipped
+    probability, so that the gradient lives far from a class.
+
+    Args:
+        classifier: name of a packaged classifier or path of a checkpoint.
+    """
+
+    def __init__(self, classifier: str = "classifier_mnist") -> None:
+        self.network: nn.Module = load_classifier(classifier).eval().requires_grad_(False)
+        with torch.no_grad():
+            self.n_classes = int(self.network(torch.zeros(1, 1, 28, 28)).shape[-1])
+
+    def classes(self, x: Tensor) -> Tensor:
+        """The most probable class of each image, shape (n,)."""
+        return self._logits(x).argmax(-1)
+
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        """log h(· | x) in nats, shape (n, n_classes), for images x (n, 1, 28, 28) in [0, 1]."""
+        return torch.log_softmax(self._logits(x), -1)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        self.network.to(x.device)
+        logits: Tensor = self.network(x)
+        return logits
+
+    def _checked(self, name: str, label: int) -> int:
+        if isinstance(label, bool) or label not in range(self.n_classes):
+            expected = f"must be one of the classes 0 … {self.n_classes - 1}"
+            raise SettingError(f"criterion.{name}", label, expected)
+        return label
+
+
+class LogClass(OfClassifier):
+    """f(x) = log h(ℓ | x) in nats: favour one class (Eq. 11).
+
+    Args:
+        label: the class ℓ to favour, 0 … number of classes − 1.
+        classifier: name of a packaged classifier or path of a checkpoint.
+    """
+
+    def __init__(self, label: int, classifier: str = "classifier_mnist") -> None:
+        super().__init__(classifier)
+        self.label = self._checked("label", label)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f of shape (n,) for images x of shape (n, 1, 28, 28) in [0, 1]."""
+        return self.log_probabilities(x)[:, self.label]
+
+
+class ClassProbability(LogClass):
+    """f(x) = h(ℓ | x): the paper's hard case, flat nearly everywhere and steep between (§4.2).
+
+    Args:
+        label: the class ℓ to favour, 0 … number of classes − 1.
+        classifier: name of a packaged classifier or path of a checkpoint.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f within 0 … 1 of shape (n,) for images x of shape (n, 1, 28, 28) in [0, 1]."""
+        return super().__call__(x).exp()
+
+
+class Entropy(OfClassifier):
+    """f(x) = −Σ h log h in nats: images between classes, to debug the classifier (§4.1)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f within 0 … log n_classes of shape (n,) for images x (n, 1, 28, 28) in [0, 1]."""
+        log_h = self.log_probabilities(x)
+        return -(log_h.exp() * log_h).sum(-1)
+
+
+class SecondClass(OfClassifier):
+    """f(x) = the second largest h(ℓ | x): images on a border of two classes (§4.1)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f within 0 … ½ of shape (n,) for images x of shape (n, 1, 28, 28) in [0, 1]."""
+        return self.log_probabilities(x).topk(2, -1).values[:, 1].exp()
+
+
+class LogOdds(OfClassifier):
+    """f(x) = log h(ℓ | x) − log h(ℓ' | x) in nats: one class at the expense of another.
+
+    Args:
+        label: the class ℓ to favour, 0 … number of classes − 1.
+        against: the class ℓ' to avoid, another one.
+        classifier: name of a packaged classifier or path of a checkpoint.
+    """
+
+    def __init__(self, label: int, against: int, classifier: str = "classifier_mnist") -> None:
+        super().__init__(classifier)
+        self.label = self._checked("label", label)
+        self.against = self._checked("against", against)
+        if against == label:
+            raise SettingError("criterion.against", against, "must differ from criterion.label")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f of shape (n,) for images x of shape (n, 1, 28, 28) in [0, 1]."""
+        log_h = self.log_probabilities(x)
+        return log_h[:, self.label] - log_h[:, self.against]

@@ -1,0 +1,48 @@
+"""A figure's table: ours beside the exact tilt and the paper, at equal β and at equal KL."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from btgm_cli.domains.digits.figures.recipes import Recipe
+from btgm_cli.report.style import column, flags
+from btgm_cli.store.runs import Run
+
+MEASURED = (
+    *("kl", "kl_se", "kl_ref", "kl_ref_se", "ref_reliable"),
+    *("mean_f", "mean_f_se", "mean_f_ref", "mean_f_ref_se"),
+    *("kl_gap", "kl_gap_se", "ess_fraction", "coverage", "status"),
+)
+"""Columns taken over from `pareto.csv`."""
+
+
+def compared(recipe: Recipe, runs: dict[str, Run]) -> list[dict[str, Any]]:
+    """A row for each β of each run, KL in nats."""
+    rows = []
+    for tuning, run in runs.items():
+        for measured in run.pareto.to_dict("records"):
+            kl_paper = recipe.kl.get(measured["beta"], math.nan)
+            beta, mean = tilt_at(run.theory, kl_paper)
+            row = {"tuning": tuning, "beta": measured["beta"], "kl_paper": kl_paper}
+            row |= {name: measured[name] for name in MEASURED}
+            rows.append(row | {"beta_at_paper_kl": beta, "mean_f_at_paper_kl": mean})
+    return rows
+
+
+def tilt_at(theory: pd.DataFrame, kl: float) -> tuple[float, float]:
+    """β and E f of the exact tilt with this KL (nats), by `theory.csv`; NaN beyond its β.
+
+    Only reliable rows count. Between them √KL is taken as linear in β, as it is for small β and
+    for a Gaussian f.
+    """
+    known = theory[flags(theory, "reliable")]
+    root = np.sqrt(np.maximum.accumulate(column(known, "kl").clip(min=0)))
+    at = math.sqrt(kl)
+    if not (len(root) and root[0] <= at <= root[-1]):
+        return math.nan, math.nan
+    beta, mean = (np.interp(at, root, column(known, name)) for name in ("beta", "mean_f"))
+    return float(beta), float(mean)

@@ -1,0 +1,1 @@
+"""The trainings of the digits' networks, and their gates."""

@@ -1,0 +1,1 @@
+"""The paper's figures of load curves, from finished runs and real weeks."""

@@ -1,0 +1,83 @@
+"""A VAE of weekly load curves with a standard normal prior."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.prior import standard_normal_log_prob
+from btgm_cli.domains.load.network import VaeNetwork
+from btgm_cli.store.checkpoints import load_network
+
+MEAN = "mean"
+SAMPLE = "sample"
+
+
+class Vae(nn.Module):
+    """A frozen VAE that decodes to the mean curve: a `core.GenerativeModel`.
+
+    Args:
+        network: The network to freeze.
+    """
+
+    def __init__(self, network: VaeNetwork) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    @property
+    def latent_dim(self) -> int:
+        """D, the dimension of the latent space."""
+        return self.network.latent_dim
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw z ~ N(0, I), shape (n, D), on the generator's device."""
+        return torch.randn(n, self.latent_dim, generator=generator, device=generator.device)
+
+    def prior_log_prob(self, z: Tensor) -> Tensor:
+        """log N(z; 0, I) in nats, shape (n,), for z of shape (n, D)."""
+        return standard_normal_log_prob(z)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """E x given z, kW, shape (n, points), for z of shape (n, D), differentiable in z."""
+        return self.network.mean_kw(*self.network.curves(z))
+
+
+class StochasticVae(Vae):
+    """A frozen VAE whose curves given z are random: also a `core.StochasticDecoder`."""
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n noises of unit variance, correlated in time, shape (n, points)."""
+        shape, dtype = (n, self.network.points), self.network.centre.dtype
+        white = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
+        return self.network.correlate(white)
+
+    def decode_with(self, z: Tensor, noise: Tensor) -> Tensor:
+        """Curves x ~ p(x | z), kW, shape (n, points), differentiable in z.
+
+        Args:
+            z: Latent points (n, D).
+            noise: From `noise`, shape (n, points), or (k, 1, points) for k curves of each z at
+                the cost of one: shape (k, n, points).
+        """
+        mean, scale = self.network.curves(z)
+        return self.network.to_kw(mean + scale * noise)
+
+
+DECODERS = {MEAN: Vae, SAMPLE: StochasticVae}
+
+
+def load_vae(checkpoint: str = "vae_energy", decode: str = SAMPLE) -> Vae:
+    """The VAE of a packaged checkpoint, or of the path of a `.safetensors` or `.pt` file.
+
+    Args:
+        checkpoint: What to load.
+        decode: `sample` draws curves given z, a `StochasticVae`; `mean` has one for each z, far
+            smoother than a real one.
+
+    Raises:
+        SettingError: No such checkpoint, or not one of a VAE; no such way to decode.
+    """
+    if decode not in DECODERS:
+        raise SettingError("model.decode", decode, f"choose one of {', '.join(DECODERS)}")
+    return DECODERS[decode](load_network(VaeNetwork, checkpoint, "model.checkpoint"))

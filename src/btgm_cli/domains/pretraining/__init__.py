@@ -1,0 +1,1 @@
+"""What every training of a base model shares: the loop, gates, cards."""

@@ -1,0 +1,88 @@
+"""Settings that every training shares, checked before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from btgm_cli.core.errors import SettingError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where and how to run one training.
+
+    Attributes:
+        name: Name of the network, which its files take.
+        seed: Seed of weights, batches and noise.
+        data_dir: Folder that holds `mnist/` or `energy/`; None asks the environment, then the
+            user's cache.
+        device: `auto` takes a GPU where there is one.
+        threads: CPU threads; None leaves the choice to torch. Sums in another order round
+            differently, so the same numbers to the bit need the same threads.
+        out: Folder of everything that the training writes; None is `outputs/train/<name>`.
+        resume: Go on from the last state saved in `out`.
+        save_every: Steps between two saved states.
+        evaluate_only: Train nothing; measure the gates of `checkpoint`.
+        checkpoint: What to measure: a packaged name or a path; None is the packaged `name`.
+        classifier: The classifier that judges a GAN: a packaged name or a path.
+    """
+
+    name: str
+    seed: int = 0
+    data_dir: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    out: str | None = None
+    resume: bool = False
+    save_every: int = 500
+    evaluate_only: bool = False
+    checkpoint: str | None = None
+    classifier: str = "classifier_mnist"
+
+    def __post_init__(self) -> None:
+        require_choice("device", self.device, DEVICES)
+        require_positive(self, ["save_every"] + ["threads"] * (self.threads is not None))
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise SettingError(
+                "device", self.device, "this machine has no GPU; choose auto or cpu"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """The folder that `out` stands for."""
+        return Path(self.out) if self.out else Path("outputs/train") / self.name
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that `device` stands for."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+
+def require_positive(settings: object, names: Sequence[str], prefix: str = "") -> None:
+    """Raise a SettingError naming the first attribute of `settings` that is not above zero."""
+    for name in names:
+        value = getattr(settings, name)
+        if not value > 0:
+            raise SettingError(prefix + name, value, "must be positive")
+
+
+def require_fraction(settings: object, names: Sequence[str], prefix: str = "") -> None:
+    """Raise a SettingError naming the first attribute of `settings` that is not in [0, 1)."""
+    for name in names:
+        value = getattr(settings, name)
+        if not 0 <= value < 1:
+            raise SettingError(prefix + name, value, "must be at least 0 and below 1")
+
+
+def require_choice(setting: str, value: str, choices: Sequence[str]) -> None:
+    """Raise a SettingError with the choices if `value` is not among them."""
+    if value not in choices:
+        raise SettingError(setting, value, f"choose one of {', '.join(choices)}")

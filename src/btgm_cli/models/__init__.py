@@ -1,1 +1,0 @@
-"""Built-in generators: each module implements `core.GenerativeModel`."""

@@ -1,0 +1,1 @@
+"""Files: checkpoints, the run directory, its journal."""

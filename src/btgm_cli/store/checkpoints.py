@@ -1,0 +1,146 @@
+"""Weights on disk: the checkpoints that travel with the package, and anybody's own.
+
+A `.safetensors` file carries its architecture in its metadata, so that loading needs nothing else.
+A `.pt` state dict carries none and must fit the default architecture. Neither can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.results import State
+from btgm_cli.store.files import replacing
+
+DOMAINS = Path(__file__).parents[1] / "domains"
+METADATA_KEY = "btgm"
+
+
+class StoredNetwork(nn.Module):
+    """A network that knows its kind and the arguments of its constructor, to be built again."""
+
+    family: ClassVar[str]
+    architecture: dict[str, int]
+
+
+NetworkT = TypeVar("NetworkT", bound=StoredNetwork)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of one weights file; `family` and `architecture` are empty for a `.pt`."""
+
+    family: str
+    architecture: dict[str, int]
+    state: State
+
+
+def packaged_checkpoints() -> list[str]:
+    """Names of the checkpoints that travel with the package."""
+    return sorted(_packaged())
+
+
+def _packaged() -> dict[str, Path]:
+    """The checkpoints of every domain by their names."""
+    return {path.stem: path for path in DOMAINS.glob("*/weights/*.safetensors")}
+
+
+def find_checkpoint(checkpoint: str, setting: str = "checkpoint") -> Path:
+    """The file of a packaged name (`gan_mnist`) or of a path.
+
+    Raises:
+        SettingError: It is neither; lists the packaged names.
+    """
+    packaged = _packaged()
+    if checkpoint in packaged:
+        return packaged[checkpoint]
+    path = Path(checkpoint).expanduser()
+    if path.suffix not in {".safetensors", ".pt"} or not path.is_file():
+        raise SettingError(setting, checkpoint, f"no such checkpoint; {_choices()}")
+    return path
+
+
+def checkpoint_hash(checkpoint: str, setting: str = "checkpoint") -> str:
+    """SHA-256 of the file of `checkpoint`, in hexadecimal."""
+    return hashlib.sha256(find_checkpoint(checkpoint, setting).read_bytes()).hexdigest()
+
+
+def load_network(
+    network: type[NetworkT], checkpoint: str, setting: str = "checkpoint"
+) -> NetworkT:
+    """Build a `network` from `checkpoint`, frozen and in eval mode, on the CPU.
+
+    Raises:
+        SettingError: No such file, one that cannot be read, or weights of another network.
+    """
+    stored = _read(find_checkpoint(checkpoint, setting), checkpoint, setting)
+    if stored.family not in {network.family, ""}:
+        reason = f"holds a {stored.family}, expected a {network.family}; {_choices()}"
+        raise SettingError(setting, checkpoint, reason)
+    try:
+        with torch.device("meta"):  # no memory and no random numbers for weights to be replaced
+            built = network(**stored.architecture)
+        built.load_state_dict(stored.state, assign=True)
+    except (RuntimeError, TypeError) as error:
+        reason = f"its weights do not fit a {network.family}; {_choices()}"
+        raise SettingError(setting, checkpoint, reason) from error
+    return built.float().eval().requires_grad_(False)
+
+
+def save_network(path: Path, network: StoredNetwork) -> None:
+    """Write the weights of `network`, its family and architecture beside them, atomically."""
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    # One entry, because safetensors writes several in an order that changes from run to run.
+    about = {"family": network.family, "architecture": network.architecture}
+    metadata = {METADATA_KEY: json.dumps(about)}
+    with replacing(path) as temporary:
+        save_file(state, temporary, metadata=metadata)
+
+
+def read_torch_file(path: Path) -> Any:
+    """Tensors and plain containers from a file of `torch.save`, on the CPU, running no code.
+
+    Raises:
+        ValueError: The file cannot be read so.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
+        raise ValueError(f"damaged, or not only tensors: {type(error).__name__}") from error
+
+
+def _read(path: Path, checkpoint: str, setting: str) -> Checkpoint:
+    reader = _read_safetensors if path.suffix == ".safetensors" else _read_state_dict
+    try:
+        return reader(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        reason = f"cannot be read ({error}); {_choices()}".replace("\n", " ")
+        raise SettingError(setting, checkpoint, reason) from error
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    with safe_open(path, framework="pt") as stored:
+        about = json.loads((stored.metadata() or {}).get(METADATA_KEY, "{}"))
+        state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+    return Checkpoint(about.get("family", ""), about.get("architecture", {}), state)
+
+
+def _read_state_dict(path: Path) -> Checkpoint:
+    state = read_torch_file(path)
+    if not isinstance(state, dict):
+        raise ValueError("not a state dict")
+    return Checkpoint("", {}, state)
+
+
+def _choices() -> str:
+    names = ", ".join(packaged_checkpoints()) or "none is packaged"
+    return f"choose one of {names}, or the path of a .safetensors or .pt file"

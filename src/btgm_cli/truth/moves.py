@@ -1,0 +1,124 @@
+"""Moves that shake particles and leave a tilt as it is, without gradient of f.
+
+A sampler of tilts calls one at each rung of its ladder, with the particles of all populations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from btgm_cli.core.contracts import GenerativeModel
+
+ParticleCriterion = Callable[[Tensor], Tensor]
+"""f of particles: (n, D) to (n,)."""
+
+MEMORY = 0.2
+"""Moves go on until the particles' mean correlation with where they started is below this."""
+
+WANTED_ACCEPTANCE = 0.25
+
+
+class Moves(Protocol):
+    """Moves at one β, until the particles have forgotten where they started."""
+
+    def __call__(
+        self,
+        beta: float,
+        z: Tensor,
+        f: Tensor,
+        evaluate: ParticleCriterion,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Particles z (n, D) and f (n,) after the moves, which leave p·exp(βf) invariant."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """N(mean, L Lᵀ): what the moves leave invariant."""
+
+    mean: Tensor
+    cholesky: Tensor
+
+    @classmethod
+    def of(cls, z: Tensor) -> Gaussian:
+        """The Gaussian with the mean and covariance of particles z (n, D)."""
+        wide = z.double()
+        covariance = torch.cov(wide.T)
+        jitter = 1e-6 * covariance.diagonal().mean() * torch.eye(z.shape[-1]).to(wide)
+        return cls(wide.mean(0), torch.linalg.cholesky(covariance + jitter))
+
+    def crank_nicolson(self, z: Tensor, noise: Tensor, step: float) -> Tensor:
+        """A move of this step size from z (n, D), given standard normal noise (n, D)."""
+        away = (z - self.mean) * math.sqrt(1 - step**2) + step * noise.double() @ self.cholesky.T
+        return (self.mean + away).to(z)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density up to a constant, shape (n,)."""
+        white = torch.linalg.solve_triangular(
+            self.cholesky, (z.double() - self.mean).T, upper=False
+        )
+        density: Tensor = -0.5 * white.square().sum(0)
+        return density
+
+
+class CrankNicolson:
+    """Preconditioned Crank–Nicolson moves (Cotter et al. 2013).
+
+    A move leaves a Gaussian invariant; that of the particles themselves (Rudolf & Sprungk 2018) in
+    place of the prior's keeps the steps long where the tilt is narrow and far from p. The step
+    size adapts from rung to rung.
+
+    Args:
+        model: the frozen generator, whose latent space this is.
+        most: moves at one rung before going on although the particles remember.
+    """
+
+    def __init__(self, model: GenerativeModel, most: int = 15) -> None:
+        self._model, self._most = model, most
+        self._step = 0.9
+
+    def __call__(
+        self,
+        beta: float,
+        z: Tensor,
+        f: Tensor,
+        evaluate: ParticleCriterion,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Particles z (n, D) and f (n,) after the moves at β."""
+        start, gaussian = z, Gaussian.of(z)
+
+        def potential_at(z: Tensor, f: Tensor) -> Tensor:
+            return beta * f + self._model.prior_log_prob(z).double() - gaussian.log_prob(z)
+
+        potential = potential_at(z, f)
+        for _ in range(self._most):
+            s = self._step
+            noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+            proposal = gaussian.crank_nicolson(z, noise, s)
+            f_new = evaluate(proposal)
+            potential_new = potential_at(proposal, f_new)
+            uniform = torch.rand(f.shape, generator=generator, device=f.device, dtype=f.dtype)
+            # A point that f cannot judge is never moved to.
+            accepted = (uniform.log() < potential_new - potential) & torch.isfinite(f_new)
+            z = torch.where(accepted[:, None], proposal, z)
+            f = torch.where(accepted, f_new, f)
+            potential = torch.where(accepted, potential_new, potential)
+            share = accepted.double().mean().item()
+            self._step = min(0.999, max(0.01, s * math.exp(share - WANTED_ACCEPTANCE)))
+            if _memory(start, z) < MEMORY:
+                break
+        return z, f
+
+
+def _memory(start: Tensor, now: Tensor) -> float:
+    """Mean correlation between coordinates then and now."""
+    a, b = start - start.mean(0), now - now.mean(0)
+    return float(((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt()).item())

@@ -1,0 +1,213 @@
+"""What the exact tilt is: in closed form, by importance sampling from p, or by tempered SMC.
+
+The first that holds at a β is taken, and every figure says which it was and how far it errs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from btgm_cli.core.errors import BtgmError
+from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
+from btgm_cli.core.results import Particles, Reference
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tilt.estimates import importance_reference, systematic
+from btgm_cli.truth.moves import CrankNicolson
+from btgm_cli.truth.smc import POPULATIONS, TemperedSMC
+
+STRONGEST = 1000.0
+"""β times the standard deviation of f under p beyond which a tilt only splits hairs."""
+
+STEP = 1.2
+"""Factor of β while a KL is looked for; small, since an SMC has to climb as far."""
+
+
+class ReferenceSource(Protocol):
+    """The exact tilt as a function of β."""
+
+    @property
+    def f_evals(self) -> int:
+        """Criterion evaluations spent so far."""
+        ...
+
+    def at(self, beta: float) -> Reference:
+        """The tilt at one β."""
+        ...
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """n draws from the tilt at β, as well as it is known."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A Gaussian tilted by a criterion whose tilts are known."""
+
+    model: Gaussian
+    criterion: Linear | Quadratic
+    f_evals: int = 0
+
+    def at(self, beta: float) -> Reference:
+        """The exact tilt at β."""
+        return self.criterion.gaussian_tilt(beta, self.model.latent_dim)
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """Independent draws from the exact tilt."""
+        z = self.criterion.tilted(beta, self.model.sample_prior(n, generator))
+        return Particles(z, self.criterion(z).double())
+
+
+@dataclass(frozen=True)
+class PriorDraws:
+    """Pareto-smoothed importance sampling from draws of p: the paper's theory curve, mended.
+
+    Args:
+        z: draws of p, shape (n, D).
+        f: criterion on them, shape (n,).
+    """
+
+    z: Tensor
+    f: Tensor
+
+    @property
+    def f_evals(self) -> int:
+        """Criterion evaluations spent."""
+        return self.f.numel()
+
+    @property
+    def unusable(self) -> float:
+        """Share of the draws whose f is NaN or infinite."""
+        return (~torch.isfinite(self.f)).double().mean().item()
+
+    def at(self, beta: float) -> Reference:
+        """The estimate at β (Eqs. 29–31), with its error and whether to believe it."""
+        return importance_reference(beta, self.f)
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """Draws of p resampled by their weights; where few are effective, they repeat."""
+        log_w = torch.where(torch.isfinite(self.f), beta * self.f.double(), -math.inf)
+        weights = torch.softmax(log_w, 0)
+        chosen = systematic(weights, n, generator)
+        return Particles(self.z[chosen], self.f[chosen].double())
+
+
+class Estimated:
+    """Importance sampling from p where it holds, tempered SMC beyond.
+
+    Args:
+        f: the latent criterion f̂, with its model.
+        n: draws of p.
+        n_particles: of the tempered SMC, in eight populations.
+        seed: of everything random.
+        device: where the draws are made.
+    """
+
+    def __init__(
+        self,
+        f: LatentCriterion,
+        n: int,
+        n_particles: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._f, self._seed, self._device = f, seed, device
+        self._n_particles = n_particles
+        z = f.model.sample_prior(n, derived_generator(seed, "reference", device=device))
+        self.prior = PriorDraws(z, evaluate(f, z))
+
+    @cached_property
+    def smc(self) -> TemperedSMC:
+        """The SMC ladder, begun when it is first asked for."""
+        generator = derived_generator(self._seed, "smc", device=self._device)
+        particles = math.ceil(self._n_particles / POPULATIONS)
+        start = Particles(self.prior.z, self.prior.f)
+        return latent_smc(self._f, generator, particles, start)
+
+    @property
+    def has_climbed(self) -> bool:
+        """Has the SMC been asked for?"""
+        return "smc" in vars(self)
+
+    @property
+    def f_evals(self) -> int:
+        """Criterion evaluations spent so far."""
+        if not self.has_climbed:
+            return self.prior.f_evals
+        begun_afresh = self.prior.f_evals < self.smc.ladder[0].f.numel()
+        return self.smc.f_evals + (self.prior.f_evals if begun_afresh else 0)
+
+    def at(self, beta: float) -> Reference:
+        """The better of the two at β."""
+        cheap = self.prior.at(beta)
+        if cheap.reliable or self.prior.unusable or self.smc.unusable:
+            return cheap
+        return self.smc.at(beta)
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """From the same source as `at(beta)`."""
+        source = self.prior if self.at(beta).method == "psis" else self.smc
+        return source.particles(beta, n, generator)
+
+
+def latent_smc(
+    f: LatentCriterion,
+    generator: torch.Generator,
+    particles: int,
+    start: Particles | None = None,
+) -> TemperedSMC:
+    """The tempered SMC of f̂ in the latent space of its model; arguments as of `TemperedSMC`."""
+    moves = CrankNicolson(f.model)
+    return TemperedSMC(
+        f.model, lambda z: evaluate(f, z), moves, generator, particles=particles, start=start
+    )
+
+
+def reference_for(
+    f: LatentCriterion,
+    n: int,
+    n_particles: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> ReferenceSource:
+    """The best reference for this pair: closed form if known, else `Estimated`."""
+    model, criterion = f.model, f.criterion
+    if (
+        isinstance(model, Gaussian)
+        and isinstance(criterion, Linear | Quadratic)
+        and not f.is_stochastic
+    ):
+        return ClosedForm(model, criterion)
+    return Estimated(f, n, n_particles, seed, device)
+
+
+def tilts_at(source: ReferenceSource, kls: Sequence[float]) -> list[Reference]:
+    """The tilts with these KLs, nats, rising; β by bisection of its logarithm.
+
+    Where the source passes from importance sampling to SMC its KL jumps, so that what is met may
+    be off by its error.
+
+    Raises:
+        BtgmError: no tilt has so large a KL.
+    """
+    spread = math.sqrt(source.at(0.0).var)
+    low = high = 0.1 / spread
+    found = []
+    for kl in kls:
+        while source.at(high).kl < kl:
+            if high * spread > STRONGEST:
+                raise BtgmError(f"no tilt has a KL of {kl} nats")
+            low, high = high, STEP * high
+        for _ in range(40):
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if source.at(middle).kl < kl else (low, middle)
+        found.append(source.at(high))
+    return found

@@ -1,0 +1,210 @@
+"""Tempered sequential Monte Carlo: the tilt where importance sampling is blind.
+
+Particles move from p to q_β along a ladder of tilts, each close enough to the last that
+reweighting is safe (Del Moral, Doucet & Jasra 2006). Between them they are shaken by `moves`.
+Several populations run side by side; they share the ladder and the moves' settings and nothing
+else, so that their spread is the error of the result.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from btgm_cli.core.errors import BtgmError
+from btgm_cli.core.results import Particles, Reference
+from btgm_cli.tilt.estimates import systematic
+from btgm_cli.truth.moves import Moves, ParticleCriterion
+
+POPULATIONS = 8
+"""Independent repeats; enough to tell an error from."""
+
+LARGEST_LOG_Z_SE = 0.1
+"""nats; an SMC reference with a larger error of log Z carries no verdict."""
+
+RUNG_ESS = 0.8
+"""Share of the particles that stays effective from one tilt of the ladder to the next."""
+
+MOST_RUNGS = 500
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The populations at one tilt of the ladder.
+
+    Args:
+        beta: the tilt.
+        z: particles, shape (R, N, D): R populations of N, equally weighted.
+        f: criterion on them, shape (R, N).
+        log_z: log Z(β) of each population, shape (R,), nats.
+        f_evals: criterion evaluations spent up to here.
+    """
+
+    beta: float
+    z: Tensor
+    f: Tensor
+    log_z: Tensor
+    f_evals: int
+
+
+class Prior(Protocol):
+    """What particles start from; a `core.GenerativeModel` is one."""
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """n draws of p, shape (n, D)."""
+        ...
+
+
+class TemperedSMC:
+    """The tilts of p by f̂ as a function of β, from a ladder that grows as far as it is asked.
+
+    The ladder depends on the generator alone, not on which β are asked for, so that the same seed
+    gives the same figures in any order of questions.
+
+    Args:
+        p: draws from p, such as a frozen generator's prior.
+        f: the criterion as a function of a particle, such as f̂(z), without gradient.
+        moves: what shakes the particles at a rung and leaves the tilt there as it is.
+        generator: of everything random.
+        populations: R, independent repeats; their spread gives the errors.
+        particles: N in each.
+        start: draws of p with their f, if there are any at hand: more than R N of them let the
+            populations see more of p before the first resampling.
+
+    `unusable` is the share of the first particles whose f is NaN or infinite; where it is not
+    zero, ask no further.
+    """
+
+    def __init__(
+        self,
+        p: Prior,
+        f: ParticleCriterion,
+        moves: Moves,
+        generator: torch.Generator,
+        populations: int = POPULATIONS,
+        particles: int = 1000,
+        start: Particles | None = None,
+    ) -> None:
+        self._f, self._moves, self._generator = f, moves, generator
+        self._particles = particles
+        self.f_evals = 0
+        if start is None or len(start.f) < populations * particles:
+            z = p.sample_prior(populations * particles, generator)
+            start = Particles(z, self._evaluate(z))
+        else:
+            self.f_evals = len(start.f)
+        self.unusable = (~torch.isfinite(start.f)).double().mean().item()
+        each = len(start.f) // populations
+        z = start.z[: populations * each].view(populations, each, -1)
+        first = start.f[: populations * each].view(populations, each).double()
+        self.ladder = [Rung(0.0, z, first, first.new_zeros(populations), self.f_evals)]
+
+    def at(self, beta: float) -> Reference:
+        """The tilt at β: moments, KL and log Z in nats, with errors from the populations."""
+        rung, log_w = self._reweighted(beta)
+        w = torch.softmax(log_w, -1)
+        log_z_each = rung.log_z + torch.logsumexp(log_w, -1) - math.log(log_w.shape[-1])
+        log_z = torch.logsumexp(log_z_each, 0) - math.log(log_z_each.numel())
+        # Each population counts by its estimate of Z: it is these that are unbiased. The errors
+        # are by the delta method over populations.
+        share = torch.exp(log_z_each - log_z)[:, None]
+        mean = (share * w * rung.f).sum(-1).mean()
+        residual = rung.f - mean
+        of_mean = (share * w * residual).sum(-1)
+        var = (share * w * residual.square()).sum(-1).mean()
+        mean_se, log_z_se = _spread(of_mean), _spread(share)
+        # How many independent draws would leave the same error of the mean.
+        ess = min(float(log_w.numel()), var.item() / max(mean_se**2, 1e-300))
+        return Reference(
+            beta=beta,
+            mean=mean.item(),
+            mean_se=mean_se,
+            var=var.item(),
+            m3=(share * w * residual.pow(3)).sum(-1).mean().item(),
+            kl=(beta * mean - log_z).item() + 0.0,
+            kl_se=_spread(beta * of_mean - share.squeeze(-1)),
+            log_z=log_z.item(),
+            log_z_se=log_z_se,
+            method="smc",
+            ess=ess,
+            pareto_k=-math.inf,
+            reliable=log_z_se <= LARGEST_LOG_Z_SE,
+        )
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """About q_β: n draws from the populations at β, with f."""
+        rung, log_w = self._reweighted(beta)
+        # Populations count by their estimate of Z, which is what makes their union consistent.
+        log_w = (log_w + rung.log_z[:, None]).flatten()
+        chosen = systematic(torch.softmax(log_w, 0), n, generator)
+        return Particles(rung.z.flatten(0, 1)[chosen], rung.f.flatten()[chosen])
+
+    def cost(self, beta: float) -> tuple[int, float]:
+        """Criterion evaluations up to β, and the independent draws that they are worth there.
+
+        The worth is told by the populations' spread: resampling alone would look far better.
+        """
+        rung, _ = self._reweighted(beta)
+        return rung.f_evals, self.at(beta).ess
+
+    def _reweighted(self, beta: float) -> tuple[Rung, Tensor]:
+        """The last rung at or below β, and its particles' log weights at β, shape (R, N)."""
+        while self.ladder[-1].beta < beta:
+            self._climb()
+        rung = max((r for r in self.ladder if r.beta <= beta), key=lambda r: r.beta)
+        return rung, (beta - rung.beta) * rung.f
+
+    def _climb(self) -> None:
+        """Add a rung: reweight as far as is safe, resample, and move until forgotten."""
+        if len(self.ladder) > MOST_RUNGS:
+            raise BtgmError(
+                f"tempered SMC got no further than β = {self.ladder[-1].beta:.4g} in {MOST_RUNGS} "
+                "steps; lower target.betas, target.C_D or target.rho"
+            )
+        rung = self.ladder[-1]
+        # A rung with more particles than the next can afford to lose as many.
+        step = _safe_step(rung.f, RUNG_ESS * self._particles / rung.f.shape[-1])
+        log_w = step * rung.f
+        log_z = rung.log_z + torch.logsumexp(log_w, -1) - math.log(log_w.shape[-1])
+        rows = [
+            row[systematic(torch.softmax(w, 0), self._particles, self._generator)]
+            for row, w in zip(torch.cat([rung.z, rung.f[..., None]], -1), log_w, strict=True)
+        ]
+        both = torch.stack(rows)
+        beta = rung.beta + step
+        z, f = both[..., :-1].to(rung.z), both[..., -1]
+        z_new, f_new = self._moves(
+            beta, z.flatten(0, 1), f.flatten(), self._evaluate, self._generator
+        )
+        self.ladder.append(Rung(beta, z_new.view_as(z), f_new.view_as(f), log_z, self.f_evals))
+
+    def _evaluate(self, z: Tensor) -> Tensor:
+        self.f_evals += z.shape[0]
+        return self._f(z).double()
+
+
+def _safe_step(f: Tensor, share: float) -> float:
+    """The Δβ at which the least effective population keeps this share of its particles."""
+
+    def effective(step: float) -> float:
+        log_w = step * f
+        log_ess = 2 * torch.logsumexp(log_w, -1) - torch.logsumexp(2 * log_w, -1)
+        return log_ess.exp().min().item() / f.shape[-1]
+
+    spread = max(f.std().item(), 1e-300)
+    low, high = 0.0, 1.0 / spread
+    while effective(high) > share and high * spread < 1e6:
+        low, high = high, 2 * high
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if effective(middle) > share else (low, middle)
+    return 0.5 * (low + high)
+
+
+def _spread(values: Tensor) -> float:
+    """Standard error of the mean over populations, of influences (R,) or (R, 1)."""
+    return float(values.std().item() / math.sqrt(values.numel()))

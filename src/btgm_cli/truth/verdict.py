@@ -1,0 +1,188 @@
+"""Whether to believe a run: from the figures of a point to a verdict and its remedy.
+
+`ok` is meant as a careful user would: the tuned model may stand for the exact tilt. A model that
+may not, but whose weighted draws may, is `ok_corrected`; that alone asks for a tame tail of the
+weights, which the draws themselves do not carry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.results import PathPoint, Status
+from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
+
+ROUNDING = 1e-3
+"""nats; differences below are those of float32."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a verdict asks for.
+
+    The defaults: 0.15 nats bound the total variation from the exact tilt by 0.27 (Pinsker); at
+    0.3 three draws of the tuned model serve as one exact draw; HDR below is the region that holds
+    99 % of a distribution where it is densest.
+
+    Args:
+        kl_gap: largest KL(q̂‖q_β) that is ok, nats.
+        ess_fraction: smallest effective share of the draws that is ok.
+        coverage: smallest share of the exact tilt within q̂'s HDR; below, a mode is lost or q̂
+            fits nowhere.
+        precision: smallest share of q̂ within the exact tilt's HDR at which low coverage can
+            count as a lost mode: q̂ is right where it is, and is not everywhere.
+        class_share: a class with at least this share of the exact tilt must keep half of it.
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    kl_gap: float = 0.15
+    ess_fraction: float = 0.3
+    coverage: float = 0.9
+    precision: float = 0.8
+    class_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.kl_gap < math.inf:
+            raise SettingError("verdict.kl_gap", self.kl_gap, "must be a positive number of nats")
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if not 0 <= value <= 1:
+                raise SettingError(f"verdict.{field.name}", value, "must be within 0 … 1")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A status, its reason, and which settings of the tuning a remedy would raise."""
+
+    status: Status
+    reason: str = ""
+    raised: tuple[str, ...] = ()
+
+
+SEVERITY = (
+    Status.INFEASIBLE,
+    Status.UNRELIABLE_REFERENCE,
+    Status.MODE_DROPPED,
+    Status.UNDERTRAINED,
+    Status.OK_CORRECTED,
+    Status.OK,
+)
+
+
+def judge(point: PathPoint, thresholds: Thresholds) -> Verdict:
+    """The verdict on one β."""
+    if not math.isfinite(point.reference.log_z):
+        why = "f is NaN or infinite for some draws of p"
+        return Verdict(Status.UNRELIABLE_REFERENCE, why)
+    if not point.finite:
+        why = f"the loss or its gradient was not finite after {point.steps} steps"
+        return Verdict(Status.UNDERTRAINED, why)
+    if not point.reference.reliable:
+        return _without_reference(point)
+    if _contradicted(point):
+        why = (
+            f"the tuned model's weights find log Z = {point.log_z:.4g}, "
+            f"the reference {point.reference.log_z:.4g}: it has missed mass"
+        )
+        return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(point))
+    return _against_reference(point, thresholds)
+
+
+def hopeless(point: PathPoint) -> bool:
+    """Did the training break, or is f itself not a number somewhere? No search goes on from it."""
+    return not point.finite or not math.isfinite(point.reference.log_z)
+
+
+def _against_reference(point: PathPoint, thresholds: Thresholds) -> Verdict:
+    lost = _lost_class(point, thresholds)
+    covered = point.coverage + 2 * point.coverage_se >= thresholds.coverage
+    tame = _tame(point)
+    close = point.kl_gap - 2 * point.kl_gap_se <= thresholds.kl_gap
+    if close and point.ess_fraction >= thresholds.ess_fraction and covered and not lost:
+        return Verdict(Status.OK)
+    if not _short(point) and (lost or (not covered and _only_missing(point, thresholds))):
+        what = lost or f"only {point.coverage:.0%} of the exact tilt is covered"
+        return Verdict(Status.MODE_DROPPED, what, ("batch_size", "first_steps", "steps"))
+    why = f"kl_gap {point.kl_gap:.3g} nats, ess_fraction {point.ess_fraction:.2g}"
+    if covered and tame and _weights_agree(point):
+        return Verdict(Status.OK_CORRECTED, f"{why}; weighted draws are reliable")
+    if not tame:
+        why += f", Pareto k {point.pareto_k:.2f} of the weights"
+    return Verdict(Status.UNDERTRAINED, why, ("first_steps", "steps"))
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on a path: that of its worst point, the first such."""
+    return min(verdicts, key=lambda verdict: SEVERITY.index(verdict.status))
+
+
+def _without_reference(point: PathPoint) -> Verdict:
+    reference = point.reference
+    if reference.method == "smc":
+        why = f"log Z is known to ± {reference.log_z_se:.2g} nats only"
+        return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(point))
+    why = f"{reference.ess:.3g} effective draws of p, Pareto k {reference.pareto_k:.2f}"
+    return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(point))
+
+
+def _sizes(point: PathPoint) -> tuple[str, ...]:
+    """The setting that a better reference needs raised."""
+    return ("n_particles",) if point.reference.method == "smc" else ("n_reference",)
+
+
+def _contradicted(point: PathPoint) -> bool:
+    """Does q̂ prove that the reference's log Z is too low?
+
+    −L(β) bounds log Z from below for any q̂; and so, up to a tame error, do the mean weights.
+    """
+    higher = point.log_z - point.reference.log_z > _log_z_tolerance(point)
+    return point.kl_gap < -4 * point.kl_gap_se - ROUNDING or (_tame(point) and higher)
+
+
+def _tame(point: PathPoint) -> bool:
+    """Can figures that rest on q̂'s own weights be relied on?"""
+    return point.pareto_k <= largest_reliable_k(point.moments.n)
+
+
+def _log_z_tolerance(point: PathPoint) -> float:
+    """Four errors of the difference between q̂'s log Z and the reference's, nats."""
+    return 4 * math.hypot(point.log_z_se, point.reference.log_z_se) + ROUNDING
+
+
+def _short(point: PathPoint) -> bool:
+    """Is E f half a deviation short of the tilt's? Then q̂ is still on its way there."""
+    missing = point.reference.mean - point.moments.mean
+    error = math.hypot(point.moments.mean_se, point.reference.mean_se)
+    return missing > 4 * error + 0.5 * math.sqrt(max(point.reference.var, 0.0))
+
+
+def _only_missing(point: PathPoint, thresholds: Thresholds) -> bool:
+    """Is q̂ right where it is, so that what it misses explains the gap?
+
+    A model that is exact on a share c of the tilt, and nowhere else, has a gap of −log c.
+    """
+    explained = -math.log(max(point.coverage, 1e-300)) + 2 * thresholds.kl_gap
+    return point.precision >= thresholds.precision and point.kl_gap <= explained
+
+
+def _lost_class(point: PathPoint, thresholds: Thresholds) -> str:
+    """The class that lost more than half of its share, in words; empty if there is none."""
+    n = min(point.moments.n, point.reference.ess)
+    for label, (share, exact) in enumerate(
+        zip(point.class_shares, point.class_shares_ref, strict=True)
+    ):
+        error = math.sqrt(exact * (1 - exact) / n)
+        if exact >= thresholds.class_share and share < exact / 2 - 2 * error:
+            return f"class {label} has {share:.1%} of the draws instead of {exact:.1%}"
+    return ""
+
+
+def _weights_agree(point: PathPoint) -> bool:
+    """Do q̂'s own weights carry enough draws, and the reference's log Z within four errors?"""
+    enough = point.ess_fraction * point.moments.n >= MIN_ESS
+    return enough and abs(point.log_z - point.reference.log_z) <= _log_z_tolerance(point)

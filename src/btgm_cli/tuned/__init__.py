@@ -1,0 +1,1 @@
+"""The tuned model q̂: flow, learned acceptance, draws, density, correction."""

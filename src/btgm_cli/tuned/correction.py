@@ -1,0 +1,216 @@
+"""Corrected draws: from q̂, which is close to the tilt, to the tilt itself.
+
+Each way uses the weights w = p e^{βf} / q̂ with the true f, and is exact up to Monte-Carlo error
+as far as q̂ reaches: no correction brings back a mode that q̂ has lost. Draws come in blocks, so
+that any number of them needs the memory of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.tilt.estimates import (
+    effective_sample_size,
+    largest_reliable_k,
+    log_mean_weight,
+    pareto_k,
+    systematic,
+)
+from btgm_cli.tuned.model import TunedModel
+
+N_PILOT = 10_000
+"""Draws of q̂ that tell how to correct, before the first draw is handed out."""
+
+MIXED = 0.01
+"""A chain is let forget all but this share of what it remembers before it is read again."""
+
+MOST_THINNING = 500
+
+
+class Correct(StrEnum):
+    """How draws are corrected."""
+
+    NONE = "none"
+    RESAMPLE = "resample"
+    REJECTION = "rejection"
+    MCMC = "mcmc"
+
+
+@dataclass(frozen=True)
+class Draws:
+    """n draws: x (n, *X), z (n, D), and of shape (n,) log q̂, the log weight and f.
+
+    The log weight is log of p e^{βf} / (q̂ Z(β)), nats; draws that are corrected by it have 0.
+    """
+
+    x: Tensor
+    z: Tensor
+    log_q: Tensor
+    log_weight: Tensor
+    f: Tensor
+
+    def __len__(self) -> int:
+        return len(self.f)
+
+    def at(self, chosen: Tensor) -> Draws:
+        """The draws at these indices, or where this mask is true."""
+        return Draws(*(getattr(self, name)[chosen] for name in _FIELDS))
+
+    def equally_weighted(self) -> Draws:
+        """The same draws, as draws of the tilt."""
+        return replace(self, log_weight=torch.zeros_like(self.log_weight))
+
+
+_FIELDS = [field.name for field in fields(Draws)]
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What draws of q̂ tell about its weights.
+
+    Args:
+        log_z: log Z(β) by q̂'s weights, nats.
+        ess_fraction: effective share of the draws.
+        pareto_k: shape k̂ of the weights' tail.
+        largest: the largest log weight, of weights with mean 1.
+        log_weights: all of them, shape (n,).
+        reliable: may corrected draws be believed?
+    """
+
+    log_z: float
+    ess_fraction: float
+    pareto_k: float
+    largest: float
+    log_weights: Tensor
+    reliable: bool
+
+
+class Corrector:
+    """Blocks of draws of q̂, or of the tilt by way of q̂.
+
+    Args:
+        tuned: q̂.
+        f: the latent criterion f̂.
+        beta: the tilt.
+        generator: of everything random.
+        block: draws decoded at once.
+    """
+
+    def __init__(
+        self,
+        tuned: TunedModel,
+        f: LatentCriterion,
+        beta: float,
+        generator: torch.Generator,
+        block: int = 1000,
+    ) -> None:
+        self.tuned, self.latent, self.beta = tuned, f, beta
+        self.generator, self.block = generator, block
+        self.f_evals = 0
+        self.pilot = self._fly()
+
+    def draws(self, correct: Correct) -> Iterator[Draws]:
+        """An endless stream of blocks, each of at most a few times `block` draws."""
+        ways = {
+            Correct.NONE: self._raw,
+            Correct.RESAMPLE: self._resampled,
+            Correct.REJECTION: self._rejected,
+            Correct.MCMC: self._chains,
+        }
+        return ways[correct]()
+
+    def _propose(self, n: int) -> Draws:
+        """n weighted draws of q̂."""
+        z, log_q = self.tuned.latent(n, self.generator)
+        f, x = self.latent.with_draws(z, self.generator)
+        self.f_evals += n
+        log_p = self.tuned.model.prior_log_prob(z)
+        log_w = self.beta * f.double() + log_p.double() - log_q.double()
+        return Draws(x, z, log_q, log_w, f)
+
+    def _block(self) -> Draws:
+        """A block of draws of q̂ with normalized weights."""
+        draws = self._propose(self.block)
+        return replace(draws, log_weight=draws.log_weight - self.pilot.log_z)
+
+    def _fly(self) -> Pilot:
+        parts = [self._propose(self.block).log_weight for _ in range(-(-N_PILOT // self.block))]
+        log_w = torch.cat(parts)
+        log_z, _ = log_mean_weight(log_w)
+        k = pareto_k(log_w)
+        return Pilot(
+            log_z=log_z,
+            ess_fraction=effective_sample_size(log_w) / log_w.numel(),
+            pareto_k=k,
+            largest=log_w.max().item() - log_z,
+            log_weights=log_w - log_z,
+            reliable=k <= largest_reliable_k(log_w.numel()),
+        )
+
+    def _raw(self) -> Iterator[Draws]:
+        while True:
+            yield self._block()
+
+    def _resampled(self) -> Iterator[Draws]:
+        """Each draw is repeated w times a rate in the mean: unbiased, whatever the block.
+
+        The rate is the effective share of the draws, at which few are repeated.
+        """
+        while True:
+            draws = self._block()
+            expected = self.pilot.ess_fraction * draws.log_weight.exp()
+            start = torch.rand((), generator=self.generator, device=expected.device)
+            edges = torch.floor(expected.cumsum(0) + start.double())
+            copies = torch.diff(edges, prepend=edges.new_zeros(1)).long()
+            chosen = torch.repeat_interleave(torch.arange(len(draws)).to(copies.device), copies)
+            yield draws.at(chosen).equally_weighted()
+
+    def _rejected(self) -> Iterator[Draws]:
+        """Kept with probability w / c, c the largest weight so far (Caffo, Booth & Davis 2002)."""
+        largest = self.pilot.largest
+        while True:
+            draws = self._block()
+            largest = max(largest, draws.log_weight.max().item())
+            keep = self._uniform(len(draws)).log() < draws.log_weight - largest
+            yield draws.at(keep).equally_weighted()
+
+    def _chains(self) -> Iterator[Draws]:
+        """Independence Metropolis–Hastings: a block of chains, read when they have moved on."""
+        memory, first = self._memory(), self._block()
+        weights = torch.softmax(first.log_weight, 0)
+        state = first.at(systematic(weights, len(first), self.generator))
+        pause = min(MOST_THINNING, math.ceil(math.log(MIXED) / math.log(memory))) if memory else 1
+        while True:
+            for _ in range(pause):
+                state = self._step(state)
+            yield state.equally_weighted()
+
+    def _step(self, state: Draws) -> Draws:
+        proposal = self._block()
+        accepted = self._uniform(len(state)).log() < proposal.log_weight - state.log_weight
+        both = {}
+        for name in _FIELDS:
+            old, new = getattr(state, name), getattr(proposal, name)
+            mask = accepted.view(-1, *[1] * (old.dim() - 1))
+            both[name] = torch.where(mask, new, old)
+        return Draws(**both)
+
+    def _memory(self) -> float:
+        """Mean probability, under the tilt, that a chain stays where it is for a step."""
+        log_w = self.pilot.log_weights
+        here = log_w[: self.block]
+        others = torch.exp((log_w[None, self.block :] - here[:, None]).clamp(max=0.0)).mean(-1)
+        share = torch.softmax(here, 0)
+        return float((share * (1 - others)).sum().item())
+
+    def _uniform(self, n: int) -> Tensor:
+        return torch.rand(
+            n, generator=self.generator, device=self.generator.device, dtype=torch.double
+        )

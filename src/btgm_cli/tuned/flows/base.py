@@ -1,0 +1,135 @@
+"""A flow on the latent space: a chain of Pyro transforms, the identity at the start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.results import State
+from btgm_cli.core.seeds import derived_generator, derived_seed
+
+
+class Flow(nn.Module):
+    """z = T(z₀), each layer a Pyro transform acting on its own permutation of the coordinates.
+
+    Subclasses build one layer; its last linear map must start so small that the layer is the
+    identity, as §3.1 asks ("setting g very close to identity").
+
+    Args:
+        latent_dim: D, at least 2.
+        depth: number of layers.
+        seed: of the initial weights and of the permutations.
+    """
+
+    def __init__(
+        self, latent_dim: int, depth: int, layer: Callable[[], nn.Module], seed: int
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("latent_dim", latent_dim, 2), ("flow.depth", depth, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise SettingError(name, value, f"must be a whole number, {least} or more")
+        self.latent_dim = latent_dim
+        with torch.random.fork_rng(devices=[]):  # Pyro's modules draw from the global generator
+            torch.manual_seed(derived_seed(seed, "flow"))
+            self.layers = nn.ModuleList([layer() for _ in range(depth)])
+        orders = _permutations(latent_dim, depth, derived_generator(seed, "permutations"))
+        self.register_buffer("orders", orders)
+        self.register_buffer("inverse_orders", orders.argsort(-1))
+        self.orders: Tensor
+        self.inverse_orders: Tensor
+
+    def forward(self, z0: Tensor) -> tuple[Tensor, Tensor]:
+        """z of shape (n, D) and log|det ∂z/∂z₀| of shape (n,), for z₀ of shape (n, D)."""
+        z, log_det = z0, z0.new_zeros(z0.shape[0])
+        for layer, order, back in self._steps():
+            before = z[:, order]
+            after = layer(before)
+            log_det = log_det + layer.log_abs_det_jacobian(before, after)
+            forget(layer)
+            z = after[:, back]
+        return z, log_det
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z₀ of shape (n, D) and log|det ∂z/∂z₀| at z₀, for z of shape (n, D).
+
+        An autoregressive layer needs D passes for this, a coupling layer one.
+        """
+        log_det = z.new_zeros(z.shape[0])
+        for layer, order, back in reversed(self._steps()):
+            after = z[:, order]
+            before = layer.inv(after)
+            log_det = log_det + layer.log_abs_det_jacobian(before, after)
+            forget(layer)
+            z = before[:, back]
+        return z, log_det
+
+    def _steps(self) -> list[tuple[Any, Tensor, Tensor]]:
+        """Each layer with the order that it acts on and the way back."""
+        return list(zip(self.layers, self.orders, self.inverse_orders, strict=True))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What builds the same flow again: its family and arguments."""
+        raise NotImplementedError
+
+    def snapshot(self) -> State:
+        """A detached copy of the weights, on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
+
+
+def forget(layer: nn.Module) -> None:
+    """Drop what a Pyro transform cached: stale values, and a graph that cannot be copied."""
+    for module in layer.modules():
+        for name in ("_cached_log_scale", "_cache_log_detJ"):
+            if hasattr(module, name):
+                setattr(module, name, None)
+        if hasattr(module, "_cached_x_y"):
+            vars(module)["_cached_x_y"] = (None, None)
+
+
+def save_flow(path: Path, settings: dict[str, Any], state: State) -> None:
+    """Write a flow's weights and settings as one safetensors file."""
+    save_file(state, path, metadata={"flow": json.dumps(settings)})
+
+
+def read_flow_file(path: Path) -> tuple[dict[str, Any], State]:
+    """Settings and weights that `save_flow` wrote.
+
+    Raises:
+        SettingError: the file is missing or is no flow.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            settings = json.loads((opened.metadata() or {})["flow"])
+            return settings, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise SettingError("flow file", str(path), f"is not a saved flow ({error})") from error
+
+
+def shrink(net: nn.Module, factor: float = 1e-3) -> nn.Linear:
+    """Scale a network's last linear map so that the transform starts near the identity."""
+    last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.mul_(factor)
+        last.bias.zero_()
+    return last
+
+
+def _permutations(dim: int, depth: int, generator: torch.Generator) -> Tensor:
+    """Orders of the coordinates, shape (depth, D): random, each second the reverse of the first.
+
+    A layer and its reverse together let every coordinate depend on every other.
+    """
+    orders: Sequence[Tensor] = []
+    for k in range(depth):
+        previous = orders[-1] if k % 2 else torch.randperm(dim, generator=generator).flip(0)
+        orders = [*orders, previous.flip(0)]
+    return torch.stack(list(orders))

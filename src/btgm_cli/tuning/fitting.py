@@ -1,0 +1,238 @@
+"""Fitting the learned acceptance to what the training has seen of f."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from btgm_cli.core.contracts import GenerativeModel
+from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
+from btgm_cli.tuned.acceptance import (
+    DEFENSIVE,
+    Acceptance,
+    choose_level,
+    log_acceptance,
+    mixed,
+    share_and_error,
+)
+from btgm_cli.tuned.flows import Flow
+from btgm_cli.tuned.model import BLOCK, flow_draws, flow_log_ratio
+
+Pairs = tuple[Tensor, Tensor]
+"""z (n, D) and f (n,)."""
+
+BATCH, LEARNING_RATE = 1024, 8e-3
+
+STEPS = 3
+"""Steps for each step of the flow's training; the network is small."""
+
+GOOD_ENOUGH = 0.01
+"""nats; closer to its target than this, acceptance only costs draws."""
+
+N_PRIOR = 60_000
+"""Draws of p that keep the network honest where the flow no longer goes."""
+
+PRIOR_SHARE = 0.25
+"""Their share of each batch; half of it for the screened ones."""
+
+N_SCREENED, N_OFFERED = 20_000, 300_000
+"""So many of so many draws of p, where the network is in two minds, are evaluated for a fit."""
+
+TWO_MINDS = (5.0, 0.5)
+"""nats of β s below its 95 % quantile under p: neither surely refused nor surely kept."""
+
+N_CALIBRATE = 100_000
+"""Draws behind the level and E[a]; leaves an error of log E[a] below 0.01."""
+
+N_GUARD = 2000
+"""Draws with the true f that tell whether acceptance helps at all."""
+
+NEGLIGIBLE = 12.0
+"""nats below the largest weight: what is refused anyway need not be known exactly."""
+
+
+def fit_acceptance(
+    acceptance: Acceptance,
+    f: LatentCriterion,
+    seen: Pairs,
+    prior: Pairs,
+    beta: float,
+    steps: int,
+    generator: torch.Generator,
+) -> int:
+    """Fit s(z), in place, to pairs (z, f): those that the training at β has left, and p's own.
+
+    A badly predicted draw that is rarely kept carries a heavy weight when it is. So draws of p
+    about which the network, as it stands, is in two minds are evaluated and join the fit.
+
+    Args:
+        acceptance: to fit; one that never was is fitted roughly first.
+        f: the latent criterion f̂, with its model.
+        seen: pairs of the training.
+        prior: pairs of p.
+        beta: the tilt.
+        steps: of Adam.
+        generator: of everything random.
+
+    Returns:
+        The criterion evaluations spent.
+    """
+    if acceptance.beta.item() == 0.0:
+        acceptance.center.copy_(seen[1].double().mean())
+        acceptance.scale.copy_(seen[1].double().std().clamp(min=1e-12))
+        _descend(acceptance, (seen, prior, prior), beta, steps // 2, generator)
+    screened = _screened(acceptance, f, beta, generator)
+    _descend(acceptance, (seen, prior, screened), beta, steps, generator)
+    acceptance.beta.fill_(beta)
+    return len(screened[1])
+
+
+def _descend(
+    acceptance: Acceptance,
+    sources: tuple[Pairs, Pairs, Pairs],
+    beta: float,
+    steps: int,
+    generator: torch.Generator,
+) -> None:
+    """Adam on Huber's loss of β(s − f): errors far beyond a nat are all alike.
+
+    Such draws are refused, or kept, either way.
+    """
+    of_prior = round(PRIOR_SHARE * BATCH / 2)
+    sizes = (BATCH - 2 * of_prior, of_prior, of_prior)
+    optimizer = torch.optim.Adam(acceptance.net.parameters(), lr=LEARNING_RATE, fused=True)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=max(steps, 2), pct_start=0.1
+    )
+    for _ in range(steps):
+        parts = [_some(pairs, n, generator) for pairs, n in zip(sources, sizes, strict=True)]
+        z, f = (torch.cat(both) for both in zip(*parts, strict=True))
+        loss = nn.functional.huber_loss(beta * acceptance.predict(z), beta * f, delta=0.5)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rate.step()
+
+
+def is_needed(
+    f: LatentCriterion,
+    flow: Flow,
+    beta: float,
+    generator: torch.Generator,
+) -> bool:
+    """Is the flow further than `GOOD_ENOUGH` from the tilt, by a few draws and their true f?"""
+    z, log_q = flow_draws(f.model, flow, N_GUARD, generator)
+    log_w = beta * evaluate(f, z).double() - (log_q - f.model.prior_log_prob(z)).double()
+    gap = torch.logsumexp(log_w, 0) - math.log(N_GUARD) - log_w.mean()
+    return bool(gap > GOOD_ENOUGH)
+
+
+def calibrate(
+    acceptance: Acceptance,
+    f: LatentCriterion,
+    flow: Flow,
+    least_share: float,
+    generator: torch.Generator,
+) -> int:
+    """Choose how strictly to accept; accept all the flow's draws where that is no worse.
+
+    Args:
+        acceptance: fitted; its level and its constant E[a] are set in place.
+        f: the latent criterion f̂, with its model.
+        flow: trained at the β that the acceptance was fitted for.
+        least_share: smallest E[a].
+        generator: of the draws.
+
+    Returns:
+        The criterion evaluations spent.
+    """
+    blocks = [
+        _Offered.draw(acceptance, f.model, flow, BLOCK, generator)
+        for _ in range(N_CALIBRATE // BLOCK)
+    ]
+    log_weight = torch.cat([block.log_weight for block in blocks])
+    level = choose_level(log_weight, least_share, GOOD_ENOUGH)
+    offered = _Offered.draw(acceptance, f.model, flow, N_GUARD, generator)
+    tilt = acceptance.beta * evaluate(f, offered.z).double()
+    sifted = _loss(offered.log_a(level), tilt - mixed(offered.log_ratio))
+    plain = (offered.log_ratio - tilt)[offered.of_prior :].mean()
+    if not sifted < plain:
+        acceptance.open()
+        return N_GUARD
+    share, error = share_and_error(log_acceptance(log_weight, level))
+    acceptance.level.fill_(level)
+    acceptance.log_mean.fill_(math.log(share))
+    acceptance.log_mean_se.fill_(error / share)
+    return N_GUARD
+
+
+@dataclass(frozen=True)
+class _Offered:
+    """Draws of the mixture m, those of p first.
+
+    Of shape (n,), float64: log q_flow − log p, and the log weight that the acceptance gives.
+    """
+
+    z: Tensor
+    of_prior: int
+    log_ratio: Tensor
+    log_weight: Tensor
+
+    @classmethod
+    def draw(
+        cls,
+        acceptance: Acceptance,
+        model: GenerativeModel,
+        flow: Flow,
+        n: int,
+        generator: torch.Generator,
+    ) -> _Offered:
+        of_prior = round(DEFENSIVE * n)
+        z, log_q = flow_draws(model, flow, n - of_prior, generator)
+        ratio = log_q - model.prior_log_prob(z)
+        z_prior = model.sample_prior(of_prior, generator)
+        with torch.no_grad():
+            largest = acceptance.log_weight(z, ratio).max()
+            ratio_prior = z.new_full((of_prior,), -math.inf)
+            hopeful = acceptance.log_weight(z_prior, ratio_prior) > largest - NEGLIGIBLE
+            ratio_prior[hopeful] = flow_log_ratio(model, flow, z_prior[hopeful])
+            z, ratio = torch.cat([z_prior, z]), torch.cat([ratio_prior, ratio])
+            weight = acceptance.log_weight(z, ratio)
+        return cls(z, of_prior, ratio.double(), weight.double())
+
+    def log_a(self, level: float) -> Tensor:
+        """Log of the acceptance at this level, shape (n,)."""
+        return log_acceptance(self.log_weight, level)
+
+
+def _screened(
+    acceptance: Acceptance,
+    f: LatentCriterion,
+    beta: float,
+    generator: torch.Generator,
+) -> Pairs:
+    """Draws of p about which the network is in two minds, with their f; all kinds if none are."""
+    blocks = [f.model.sample_prior(BLOCK, generator) for _ in range(N_OFFERED // BLOCK)]
+    with torch.no_grad():
+        below = torch.cat([beta * acceptance.predict(z) for z in blocks])
+    below = below.quantile(0.95) - below
+    furthest, nearest = TWO_MINDS
+    chosen = ((below < furthest) & (below > nearest)).nonzero().squeeze(-1)[:N_SCREENED]
+    z = torch.cat(blocks)[chosen if len(chosen) else slice(N_SCREENED)]
+    return z, evaluate(f, z)
+
+
+def _some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:
+    z, f = pairs
+    rows = torch.randint(len(f), (n,), generator=generator, device=z.device)
+    return z[rows], f[rows]
+
+
+def _loss(log_a: Tensor, log_w: Tensor) -> Tensor:
+    """KL + log Z of draws that are kept with probability a and have these true weights."""
+    p = torch.softmax(log_a, 0)
+    log_mean = torch.logsumexp(log_a, 0) - math.log(log_a.numel())
+    return (p * (log_a - log_mean - log_w)).sum()
