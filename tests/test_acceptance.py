@@ -11,6 +11,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.references import ClosedForm
 from btgm_cli.tuned.acceptance import (
     DEFENSIVE,
@@ -22,7 +23,6 @@ from btgm_cli.tuned.acceptance import (
 )
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning.fitting import calibrate, fit_acceptance
-from btgm_cli.tuning.visit import examine
 from tests.oracle import Affine, unit_direction
 
 DIM, BETA = 3, 1.5
@@ -64,13 +64,13 @@ def test_a_wrong_flow_comes_closer_to_the_tilt(wide):
     assert before.kl_gap > 0.3
     assert after.kl_gap < 0.05
     assert after.ess_fraction > max(0.9, before.ess_fraction)
-    assert 0.2 <= after.acceptance <= 1
+    assert 0.2 <= after.acceptance_rate <= 1
 
 
 def test_its_density_is_that_of_its_draws(wide):
     """E[p e^{βf} / q̂] is Z(β), which is known: a constant or a density off would shift it."""
-    point = figures(*wide)
-    assert abs(point.log_z - BETA**2 / 2) <= 4 * point.log_z_se
+    found = figures(*wide)
+    assert abs(found.log_z - BETA**2 / 2) <= 4 * found.log_z_se
 
 
 def test_the_density_of_any_point_is_the_density_drawn_with(wide):

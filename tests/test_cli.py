@@ -238,7 +238,7 @@ def test_a_sweep_makes_one_run_directory_each(here):
         (
             ["tuning.gradient=adam"],
             "tuning.gradient='adam'",
-            "auto, reparametrised, score, particles",
+            "auto, reparametrised, score",
         ),
         (["tuning.f_samples=0"], "tuning.f_samples=0", "1 or more"),
         (["tuning.f_samples=3"], "tuning.f_samples=3", "same x each time"),

@@ -147,5 +147,5 @@ def test_beta_is_told_on_both_scales():
     flow = InverseAutoregressive(3, depth=1, hidden=[8])
     target = Target(betas=[0.6])
     point = tune(model, f.criterion, target=target, flow=flow, settings=settings).points[-1]
-    assert point.beta_own == pytest.approx(0.2, rel=0.03)
-    assert point.beta_normalized == pytest.approx(0.6, rel=0.03)
+    assert point.figures.beta_own == pytest.approx(0.2, rel=0.03)
+    assert point.figures.beta_normalized == pytest.approx(0.6, rel=0.03)

@@ -92,7 +92,7 @@ def test_a_stochastic_model_is_tuned_and_sampled_with_its_noise():
     )
     assert result.status is Status.OK
     last = result.points[-1]
-    assert abs(last.reference.kl - 0.245) <= 4 * last.reference.kl_se
+    assert abs(last.figures.reference.kl - 0.245) <= 4 * last.figures.reference.kl_se
     x = result.tuned.sample(20_000, derived_generator(1))
     spread = math.sqrt(1 + SCALE**2)
     assert abs(x[:, 0].std().item() - spread) <= 4 * spread / math.sqrt(2 * len(x)) + 0.02

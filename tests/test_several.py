@@ -3,6 +3,8 @@
 With fᵢ = aᵢ·z the tilt is N(Σ λᵢ aᵢ, I): E f = G λ with the Gram matrix G, and KL = λᵀ G λ / 2.
 """
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +20,8 @@ from btgm_cli.domains.combined.criteria import WeightedSum
 from btgm_cli.tilt.multipliers import solve
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, tune
+from btgm_cli.tuning.contradiction import find_contradiction
+from btgm_cli.tuning.feasibility import Bound
 from tests.test_tuning import KilledError, MemoryJournal
 
 DIM = 3
@@ -105,7 +109,7 @@ def test_two_wishes_are_met_at_once_with_the_least_divergence():
     assert (found - exact).abs().max() < 0.1
     last = result.points[-1]
     best = 0.5 * exact @ GRAM @ exact
-    assert abs(last.moments.kl - best) <= 4 * last.moments.kl_se + 0.03
+    assert abs(last.figures.moments.kl - best) <= 4 * last.figures.moments.kl_se + 0.03
     assert last.weights == pytest.approx(tuple((found / found.sum()).tolist()), rel=1e-2)
 
 
@@ -145,6 +149,77 @@ def test_a_wish_beyond_the_maximum_is_told_with_the_largest_that_can_be_met():
     assert result.status is Status.INFEASIBLE
     assert "E s of at least 1.2 cannot be met" in result.message
     assert result.remedy.startswith("target.at_least={s:0.9")
+
+
+class Counted:
+    """A criterion that counts the x that it was asked for."""
+
+    def __init__(self, f):
+        self.f, self.count = f, 0
+
+    def __call__(self, x):
+        self.count += len(x)
+        return self.f(x)
+
+
+def opposed(a, b):
+    """Wishes for a·z and −a·z: their sum is 0 on every draw."""
+    terms = {"a": Linear(FIRST), "b": Linear([-1.0, 0, 0])}
+    return run({"a": a, "b": b}, WeightedSum(terms, {"a": 1, "b": 2}))
+
+
+def test_wishes_that_contradict_each_other_are_named():
+    result = opposed(0.5, 0.5)
+    assert result.status is Status.INFEASIBLE
+    assert len(result.points) == 1
+    assert "E a of at least 0.5 and E b of at least 0.5 cannot be met together" in result.message
+    assert "a + 1 b would have a mean of 1, the largest reached is" in result.message
+    assert result.remedy.startswith("target.at_least={")
+
+
+def shares(k):
+    """One of three classes, with a fourth for none: the three have at most 1 together."""
+    directions = torch.tensor(
+        [[1.0, 0, 0], [-0.5, 0.75**0.5, 0], [-0.5, -(0.75**0.5), 0], [0] * 3]
+    )
+    return lambda x: torch.softmax(3 * x @ directions.T, -1)[:, k]
+
+
+def test_a_contradiction_that_no_single_wish_shows_is_named():
+    terms = {name: shares(k) for k, name in enumerate("abc")}
+    result = run(dict.fromkeys(terms, 0.4), WeightedSum(terms, {"a": 1, "b": 2, "c": 3}))
+    assert result.status is Status.INFEASIBLE
+    assert (
+        "and E b of at least 0.4 and E c of at least 0.4 cannot be met together" in result.message
+    )
+    found = [float(value) for value in re.findall(r":([\d.]+)", result.remedy)]
+    assert 0.8 < sum(found) < 1
+    less = dict(zip(terms, found, strict=True))
+    draws = WeightedSum(terms, less).parts(Z[:20_000].float())
+    assert find_contradiction(draws, less, lambda w, asked: Bound(0.0, 1.0)) is None
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-0.9, 2.0), st.floats(-0.9, 2.0))
+def test_two_means_contradict_each_other_where_their_sum_cannot_be(a, b):
+    """Of tanh(z₀) and −tanh(z₀): every mean in (−1, 1) can be, but not both above 0."""
+    f = torch.tanh(3 * Z[:20_000, :1]) * torch.tensor([1.0, -1.0], dtype=torch.double)
+    found = find_contradiction(f, {"a": a, "b": b}, lambda w, asked: Bound(asked - 1e-9, 1.0))
+    feasible = max(a, b) < 1 - 1e-3 and a + b <= -1e-3
+    hopeless = max(a, b) > 1 + 1e-3 or a + b >= 1e-3
+    assert feasible <= (found is None)
+    assert hopeless <= (found is not None)
+
+
+def test_every_evaluation_is_counted_and_none_is_made_twice():
+    terms = {"a": Counted(Linear(FIRST)), "b": Counted(Linear(SLANTED))}
+    criterion = WeightedSum(terms, {"a": 1.0, "b": 1.0})
+    short = {"first_steps": 20, "steps": 10, "n_eval": 500, "n_reference": 2000}
+    result = run({"a": 0.5, "b": 0.45}, criterion, max_updates=2, **short)
+    made = terms["a"].count
+    tried = 2 * 64  # a look at the pair before any work
+    assert made == result.f_evals + tried
+    assert made == terms["b"].count
 
 
 def test_too_few_passes_are_a_status_with_a_remedy():

@@ -12,6 +12,7 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.domains.analytic.criteria import Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.domains.combined.criteria import Affine
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, training, tune
 
@@ -47,24 +48,26 @@ def test_a_reachable_target_is_met_in_at_most_five_updates(criterion, target, qu
     assert result.status is Status.OK
     assert len(result.points) - 1 <= 5
     last = result.points[-1]
-    error = getattr(last.moments, f"{quantity}_se")
-    assert abs(getattr(last.moments, quantity) - wanted) <= max(0.01 * abs(wanted), 2 * error)
+    moments = last.figures.moments
+    error = getattr(moments, f"{quantity}_se")
+    assert abs(getattr(moments, quantity) - wanted) <= max(0.01 * abs(wanted), 2 * error)
     # What the exact tilt at this β has, not only what the flow says of itself.
-    exact = getattr(last.reference, quantity)
-    assert abs(exact - wanted) <= 0.01 * abs(wanted) + 4 * error + last.kl_gap
-    assert last.kl_gap <= 0.02
-    assert last.ess_fraction >= 0.95
+    exact = getattr(last.figures.reference, quantity)
+    assert abs(exact - wanted) <= 0.01 * abs(wanted) + 4 * error + last.figures.kl_gap
+    assert last.figures.kl_gap <= 0.02
+    assert last.figures.ess_fraction >= 0.95
 
 
 def test_a_path_is_visited_in_order_and_warm_started():
     result = quick(Linear(), Target(betas=[0, 0.5, 1.0]))
-    assert [point.moments.beta for point in result.points] == [0, 0.5, 1.0]
-    assert [point.steps for point in result.points] == [0, 250, 120]
-    assert result.points[0].moments.kl == pytest.approx(0, abs=1e-4)
+    assert [point.figures.moments.beta for point in result.points] == [0, 0.5, 1.0]
+    assert [point.effort.steps for point in result.points] == [0, 250, 120]
+    assert result.points[0].figures.moments.kl == pytest.approx(0, abs=1e-4)
     for point in result.points:
-        assert point.reference.method == "closed_form"
-        assert abs(point.kl_gap) <= 0.02
-        assert abs(point.moments.mean - point.reference.mean) <= 4 * point.moments.mean_se + 0.05
+        moments, exact = point.figures.moments, point.figures.reference
+        assert exact.method == "closed_form"
+        assert abs(point.figures.kl_gap) <= 0.02
+        assert abs(moments.mean - exact.mean) <= 4 * moments.mean_se + 0.05
 
 
 @pytest.mark.parametrize("target", [Target(C_f=0.5), Target(C_f=-0.0001)])
@@ -115,10 +118,10 @@ def test_the_same_seed_repeats_to_the_bit_and_another_does_not():
     target = Target(betas=[0.0, 0.4])
     settings = replace(QUICK, first_steps=30)
     first, again, other = (quick(Linear(), target, settings, seed=s) for s in (1, 1, 2))
-    assert first.points[-1].moments == again.points[-1].moments
+    assert first.points[-1].figures.moments == again.points[-1].figures.moments
     for name, value in first.points[-1].flow_state.items():
         assert torch.equal(value, again.points[-1].flow_state[name])
-    assert first.points[-1].moments != other.points[-1].moments
+    assert first.points[-1].figures.moments != other.points[-1].figures.moments
 
 
 class KilledError(Exception):
@@ -160,6 +163,34 @@ def clone(state):
     return [clone(value) for value in state] if isinstance(state, list) else state
 
 
+@pytest.mark.parametrize(("shift", "goal"), [(0.0, 1.0), (-1.0, 0.0), (99.0, 100.0)])
+def test_a_constant_in_f_changes_nothing(shift, goal):
+    """f + c has the tilts of f: the same path of β, whatever C_f is beside the distance to it."""
+    settings = replace(QUICK, first_steps=60, steps=30, max_updates=2)
+    plain = quick(Linear(), Target(C_f=1.0), settings)
+    shifted = quick(Affine(Linear(), 1.0, shift), Target(C_f=goal), settings)
+    assert [row["beta"] for row in shifted.trace] == pytest.approx(
+        [row["beta"] for row in plain.trace], rel=1e-3
+    )
+    for one, other in zip(plain.points, shifted.points, strict=True):
+        assert one.figures.moments.n == other.figures.moments.n
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (Target(betas=[0.0, 0.5]), "0.4"),
+        (Target(C_D=0.5), "0.4"),
+    ],
+)
+def test_points_of_another_target_are_not_gone_on_with(target, told):
+    journal = MemoryJournal()
+    settings = replace(QUICK, first_steps=20, steps=10, n_eval=500, max_updates=2)
+    quick(Linear(), Target(betas=[0.0, 0.4]), settings, journal=journal)
+    with pytest.raises(SettingError, match=rf"resume: row 1=.*has β and weights {told}"):
+        quick(Linear(), target, settings, journal=journal)
+
+
 def killed_and_resumed(target, settings, events):
     journal = MemoryJournal(events)
     with pytest.raises(KilledError):
@@ -174,7 +205,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(target, events):
     settings = replace(QUICK, first_steps=90, steps=40, checkpoint_every=25, n_eval=1000)
     whole = quick(Linear(), target, settings)
     resumed = killed_and_resumed(target, settings, events)
-    assert [p.moments for p in resumed.points] == [p.moments for p in whole.points]
+    assert [p.figures.moments for p in resumed.points] == [p.figures.moments for p in whole.points]
     for name, value in whole.points[-1].flow_state.items():
         assert torch.equal(value, resumed.points[-1].flow_state[name])
 
@@ -186,9 +217,9 @@ def test_a_killed_run_with_learned_acceptance_goes_on_to_the_same_numbers(events
     )
     target = Target(betas=[0.0, 1.0, 2.0])
     whole = quick(Linear(), target, settings)
-    assert whole.points[1].acceptance < 1
+    assert whole.points[1].figures.acceptance_rate < 1
     resumed = killed_and_resumed(target, settings, events)
-    assert [p.moments for p in resumed.points] == [p.moments for p in whole.points]
+    assert [p.figures.moments for p in resumed.points] == [p.figures.moments for p in whole.points]
     for name, value in whole.points[-1].acceptance_state.items():
         assert torch.equal(value, resumed.points[-1].acceptance_state[name])
 

@@ -153,15 +153,15 @@ def tuned(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     evals, seconds = 0, 0.0
     for point in result.points:
         evals += tuning_evals(point, contest.sizes.tuning.batch_size)
-        seconds += point.seconds
-        if point.moments.beta in wanted:
+        seconds += point.effort.seconds
+        if point.figures.moments.beta in wanted:
             fixed = {"fixed_evals": evals, "fixed_seconds": seconds, "status": str(point.status)}
             yield from (row | fixed for row in _drawn(contest, result, point))
 
 
 def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[Row]:
     """The point's tuned model, then its weighted draws; log Z by −L(β), then by the weights."""
-    q, exact, beta = result.tuned, point.reference, point.moments.beta
+    q, exact, beta = result.tuned, point.figures.reference, point.figures.moments.beta
     q.flow.load_state_dict(point.flow_state)
     if q.acceptance:
         q.acceptance.load_state_dict(point.acceptance_state)
@@ -173,15 +173,15 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
     f = torch.cat([block.f for block in draws]).double()
     weight = torch.softmax(torch.cat([block.log_weight for block in draws]), 0)
     mean = (weight * f).sum().item()
-    ess = point.ess_fraction
+    ess = point.figures.ess_fraction
     yield {
         "method": "tuned",
         "beta": beta,
-        "log_z_error": abs(point.kl_gap),
-        "kl_gap": point.kl_gap,
+        "log_z_error": abs(point.figures.kl_gap),
+        "kl_gap": point.figures.kl_gap,
         "ess_fraction": ess,
-        "mean_error_sd": _off(point.moments.mean, exact),
-        "mean": point.moments.mean,
+        "mean_error_sd": _off(point.figures.moments.mean, exact),
+        "mean": point.figures.moments.mean,
         "q99": weighted_quantile(f, torch.ones_like(f), 0.99),
         "evals_per_draw": 1.0,
         "seconds_per_draw": seconds,
@@ -189,7 +189,7 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
     yield {
         "method": "tuned + corrected",
         "beta": beta,
-        "log_z_error": abs(point.log_z - exact.log_z),
+        "log_z_error": abs(point.figures.log_z - exact.log_z),
         "ess_fraction": ess,
         "mean_error_sd": _off(mean, exact),
         "mean": mean,
@@ -201,7 +201,7 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
 
 def tuning_evals(point: PathPoint, batch_size: int) -> int:
     """What this point's tuning cost: a step's gradients count for more than its values."""
-    return point.f_evals + (GRADIENT - 1) * point.steps * batch_size
+    return point.effort.f_evals + (GRADIENT - 1) * point.effort.steps * batch_size
 
 
 def weighted_quantile(f: torch.Tensor, weight: torch.Tensor, share: float) -> float:

@@ -15,10 +15,12 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning
-from btgm_cli.tuning.training import Schedule, begin, train
+from btgm_cli.tuning.training import Schedule, Training, take_step
 
 COLUMNS = ("part", "milliseconds", "share_of_step")
 ROUNDS, QUICK_ROUNDS = 30, 2
+WARM_UP = 3
+"""Rounds before the first that counts."""
 
 
 def run(settings: Settings) -> None:
@@ -43,12 +45,11 @@ def measure(f: LatentCriterion, settings: Tuning, rounds: int) -> dict[str, floa
     model = f.model
     generator = derived_generator(0, "bench")
     flow = InverseAutoregressive(model.latent_dim)
-    training = begin(flow, settings, generator)
+    training = Training(flow, settings, Schedule(1.0, 1.0, rounds + WARM_UP), generator)
     z = model.sample_prior(settings.batch_size, generator)
 
     def step() -> None:
-        steps = training.step + 1
-        train(f, training, Schedule(1.0, 1.0, steps), settings)
+        take_step(f, training, 1.0, settings)
 
     def criterion_gradient() -> None:
         at = z.clone().requires_grad_()
@@ -74,10 +75,10 @@ def measure(f: LatentCriterion, settings: Tuning, rounds: int) -> dict[str, floa
 def _medians(parts: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
     """Interleaved, so that a slow moment of the machine falls on every part alike."""
     times: dict[str, list[float]] = {name: [] for name in parts}
-    for k in range(rounds + 3):
+    for k in range(rounds + WARM_UP):
         for name, part in parts.items():
             started = time.perf_counter()
             part()
-            if k >= 3:
+            if k >= WARM_UP:
                 times[name].append(1e3 * (time.perf_counter() - started))
     return {name: statistics.median(values) for name, values in times.items()}

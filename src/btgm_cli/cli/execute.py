@@ -132,7 +132,7 @@ def _draws(objects: Objects, cfg: DictConfig) -> Any:
 
 def _theory(result: TuneResult) -> list[dict[str, Any]]:
     """The reference on a dense grid of β that spans the run."""
-    top = max(point.moments.beta for point in result.points) or 1.0
+    top = max(point.figures.moments.beta for point in result.points) or 1.0
     tilts = [result.reference.at(float(beta)) for beta in np.linspace(0.0, 1.1 * top, 45)]
     return [
         {
@@ -153,7 +153,7 @@ def _theory(result: TuneResult) -> list[dict[str, Any]]:
 
 def _keep_reference(result: TuneResult, path: Path, generator: torch.Generator) -> None:
     """Write draws z of the exact tilt at the last β, as well as it is known, where it is."""
-    if math.isfinite(result.points[-1].reference.log_z):
+    if math.isfinite(result.points[-1].figures.reference.log_z):
         z = result.reference.particles(result.beta, KEPT, generator).z
         with replacing(path) as temporary:
             np.save(temporary, z.float().cpu().numpy())
@@ -168,19 +168,20 @@ def _summary(
     path: Path,
 ) -> dict[str, Any]:
     """How the run ended, as plain data."""
+    figures = [point.figures for point in result.points]
     last = result.points[-1]
     reached = {
-        "beta": last.moments.beta,
-        "beta_own": last.beta_own,
-        "beta_normalized": last.beta_normalized,
-        "mean_f": last.moments.mean,
-        "kl": last.moments.kl,
-        "kl_gap": last.kl_gap,
-        "ess_fraction": last.ess_fraction,
-        "pareto_k": last.pareto_k,
-        "coverage": last.coverage,
-        "precision": last.precision,
-        "forward_kl": last.forward_kl,
+        "beta": last.beta,
+        "beta_own": last.figures.beta_own,
+        "beta_normalized": last.figures.beta_normalized,
+        "mean_f": last.figures.moments.mean,
+        "kl": last.figures.moments.kl,
+        "kl_gap": last.figures.kl_gap,
+        "ess_fraction": last.figures.ess_fraction,
+        "pareto_k": last.figures.pareto_k,
+        "coverage": last.figures.coverage,
+        "precision": last.figures.precision,
+        "forward_kl": last.figures.forward_kl,
     }
     target = {name: value for name, value in vars(objects.target).items() if value is not None}
     return {
@@ -195,11 +196,11 @@ def _summary(
         "message": result.message,
         "remedy": _command(result, path) if result.remedy else "",
         "reached": {name: finite_or_none(value) for name, value in reached.items()},
-        "kl_gap_max": finite_or_none(max(point.kl_gap for point in result.points)),
-        "ess_fraction_min": finite_or_none(min(point.ess_fraction for point in result.points)),
-        "coverage_min": finite_or_none(min(point.coverage for point in result.points)),
-        "rows_without_reference": sum(not point.reference.reliable for point in result.points),
-        "f_evals": sum(point.f_evals for point in result.points) + result.reference.f_evals,
+        "kl_gap_max": finite_or_none(max(each.kl_gap for each in figures)),
+        "ess_fraction_min": finite_or_none(min(each.ess_fraction for each in figures)),
+        "coverage_min": finite_or_none(min(each.coverage for each in figures)),
+        "rows_without_reference": sum(not each.reference.reliable for each in figures),
+        "f_evals": result.f_evals,
         "wall_seconds": round(seconds, 1),
         "seed": cfg.seed,
         "device": str(objects.device),

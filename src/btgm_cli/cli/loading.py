@@ -14,7 +14,8 @@ from btgm_cli.core.contracts import Criterion, GenerativeModel, Summed
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.store.journal import read_acceptance
-from btgm_cli.store.runs import Run, flow_file, numbers_of, read_run
+from btgm_cli.store.rows import numbers_of
+from btgm_cli.store.runs import Run, flow_file, read_run
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.flows import load_flow
 from btgm_cli.tuned.model import TunedModel

@@ -29,7 +29,7 @@ class ProgressBar:
         path = objects.target.path or (0.0, 1.0)
         trained = sum(beta > 0 for beta in path)
         tuning = objects.tuning
-        self.done = sum(point.steps for point in finished)
+        self.done = sum(point.effort.steps for point in finished)
         self.bar = tqdm(
             total=tuning.first_steps * (trained > 0) + tuning.steps * max(trained - 1, 0),
             initial=self.done,
@@ -62,17 +62,18 @@ class ProgressBar:
 
     def finish_point(self, point: PathPoint) -> None:
         """Take in a finished β."""
-        self.done += point.steps
+        self.done += point.effort.steps
         log.info("%s", line_of(point).strip())
         tqdm.write(line_of(point))
 
 
 def line_of(point: PathPoint) -> str:
     """One finished β as a line under `HEADER`."""
-    moments, reference = point.moments, point.reference
+    figures, effort = point.figures, point.effort
+    moments, reference = figures.moments, figures.reference
     exact = f"{reference.kl:7.3f}" + (" " if reference.reliable else "?")
     return (
         f"{moments.beta:8.4g} {moments.mean:8.4g} {moments.mean_se:6.2g} {moments.kl:7.3f} {exact}"
-        f"{point.kl_gap:7.3f} {point.ess_fraction:6.3f} {point.steps:7d} {point.seconds:6.1f}s"
-        f"  {point.status}"
+        f"{figures.kl_gap:7.3f} {figures.ess_fraction:6.3f} {effort.steps:7d} "
+        f"{effort.seconds:6.1f}s  {point.status}"
     )

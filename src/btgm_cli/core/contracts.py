@@ -78,6 +78,11 @@ class Summed(Protocol):
         """fᵢ by name."""
         ...
 
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """wᵢ by the same names."""
+        ...
+
     def parts(self, x: Tensor) -> Tensor:
         """Each term's fᵢ, shape (n, terms), for x of shape (n, *X)."""
         ...

@@ -1,10 +1,14 @@
-"""What a run leaves, as plain data. Divergences are in nats, all logs natural."""
+"""What a run leaves, as plain data. Divergences are in nats, all logs natural.
+
+A field's column in the tables of a run is its own name, or the one that it is annotated with; see
+`store.rows`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from torch import Tensor
 
@@ -23,6 +27,15 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """A status, its reason, and which settings of the tuning a remedy would raise."""
+
+    status: Status
+    reason: str = ""
+    to_raise: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Moments:
     """Moments of f and the KL of one tilt, with Monte-Carlo standard errors (KL in nats).
 
@@ -31,15 +44,15 @@ class Moments:
     """
 
     beta: float
-    mean: float
-    mean_se: float
-    var: float
-    m3: float
+    mean: Annotated[float, "mean_f"]
+    mean_se: Annotated[float, "mean_f_se"]
+    var: Annotated[float, "var_f"]
+    m3: Annotated[float, "m3_f"]
     kl: float
     kl_se: float
     loss: float
     loss_se: float
-    n: int
+    n: Annotated[int, "n_eval"]
 
 
 @dataclass(frozen=True)
@@ -52,18 +65,18 @@ class Reference:
     """
 
     beta: float
-    mean: float
-    mean_se: float
-    var: float
-    m3: float
-    kl: float
-    kl_se: float
-    log_z: float
-    log_z_se: float
-    method: str
-    ess: float
-    pareto_k: float
-    reliable: bool
+    mean: Annotated[float, "mean_f_ref"]
+    mean_se: Annotated[float, "mean_f_ref_se"]
+    var: Annotated[float, "var_f_ref"]
+    m3: Annotated[float, "m3_f_ref"]
+    kl: Annotated[float, "kl_ref"]
+    kl_se: Annotated[float, "kl_ref_se"]
+    log_z: Annotated[float, "log_z_ref"]
+    log_z_se: Annotated[float, "log_z_ref_se"]
+    method: Annotated[str, "ref_method"]
+    ess: Annotated[float, "ref_ess"]
+    pareto_k: Annotated[float, "ref_pareto_k"]
+    reliable: Annotated[bool, "ref_reliable"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +88,8 @@ class Particles:
 
 
 @dataclass(frozen=True)
-class PathPoint:
-    """One finished β: what was reached, against the reference, and the flow that reached it.
+class Figures:
+    """What is measured of q̂ at one β, beside the exact tilt.
 
     Args:
         moments: of q̂, from its own draws.
@@ -85,20 +98,14 @@ class PathPoint:
         ess_fraction: effective share of q̂'s draws for q_β.
         pareto_k: shape k̂ of the weights p e^{βf} / q̂ on q̂'s draws.
         log_z: log Z(β) from those weights, nats, with its error; a lost mode lowers it.
+        n_compare: independent draws of the reference behind the figures below.
         coverage: share of the reference's draws within q̂'s region of highest density (99 %).
         precision: share of q̂'s draws within the exact tilt's such region.
         forward_kl: KL(q_β ‖ q̂) on the reference's draws, nats; infinite where q̂ has none.
-        acceptance: share of the flow's draws that learned acceptance keeps.
+        acceptance_rate: share of the draws offered that learned acceptance keeps.
         class_shares: of q̂'s draws, and of the reference's, where the criterion knows classes.
-        steps: of training.
-        f_evals: criterion evaluations, those with a gradient among them.
-        finite: False where the training met a loss or gradient that was not.
         beta_own: β on the scale of the criterion as its author wrote it, before normalization.
         beta_normalized: β on the scale of f with variance 1 under p (§4.2).
-        weights: of the terms, where f is a sum whose weights were solved for.
-        status: the verdict on this β.
-        flow_state: weights of the flow.
-        acceptance_state: of the learned acceptance; empty where there is none.
     """
 
     moments: Moments
@@ -109,23 +116,64 @@ class PathPoint:
     pareto_k: float
     log_z: float
     log_z_se: float
+    n_compare: int
     coverage: float
     coverage_se: float
     precision: float
     forward_kl: float
-    acceptance: float
+    acceptance_rate: float
     class_shares: tuple[float, ...]
     class_shares_ref: tuple[float, ...]
+    beta_own: float
+    beta_normalized: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a β cost.
+
+    Args:
+        steps: of training.
+        f_evals: criterion evaluations, those with a gradient among them.
+        seconds: of wall time.
+        finite: False where the training met a loss or gradient that was not.
+    """
+
     steps: int
     f_evals: int
     seconds: float
     finite: bool
-    beta_own: float
-    beta_normalized: float
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """One finished β.
+
+    Args:
+        figures: what was reached, against the reference.
+        effort: what it cost.
+        verdict: on this β, with its reason.
+        weights: of the terms, where f is a sum whose weights were solved for.
+        flow_state: weights of the flow.
+        acceptance_state: of the learned acceptance; empty where there is none.
+    """
+
+    figures: Figures
+    effort: Effort
+    verdict: Verdict
     weights: tuple[float, ...]
-    status: Status
     flow_state: State = field(repr=False)
-    acceptance_state: State = field(repr=False, default_factory=dict)
+    acceptance_state: State = field(repr=False)
+
+    @property
+    def beta(self) -> float:
+        """β."""
+        return self.figures.moments.beta
+
+    @property
+    def status(self) -> Status:
+        """The verdict's."""
+        return self.verdict.status
 
 
 class Journal(Protocol):

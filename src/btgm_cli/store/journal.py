@@ -12,14 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from btgm_cli.core.results import PathPoint, State
 from btgm_cli.store.files import replacing
+from btgm_cli.store.rows import result_of, row_of
 from btgm_cli.store.runs import (
     FLOWS,
     PARETO,
     acceptance_file,
     flow_file,
-    point_of,
     read_table,
-    row_of,
     samples_file,
     write_table,
 )
@@ -44,10 +43,11 @@ class RunJournal:
         self._told: Callable[[PathPoint], None] = lambda point: None
         rows = read_table(path / PARETO).to_dict("records")
         self._points = [
-            point_of(
+            result_of(
+                PathPoint,
                 {str(name): value for name, value in row.items()},
-                load_file(flow_file(path, k)),
-                read_acceptance(path, k),
+                flow_state=load_file(flow_file(path, k)),
+                acceptance_state=read_acceptance(path, k),
             )
             for k, row in enumerate(rows)
         ]

@@ -81,7 +81,7 @@ def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, float]:
     if np.ptp(tail) < LEAST_TAIL:
         return log_weights.double(), -math.inf
     # Imported here: it takes two seconds, which `btgm --help` need not wait for.
-    from arviz_stats.base import array_stats  # type: ignore[attr-defined]  # noqa: PLC0415
+    from arviz_stats.base import array_stats  # noqa: PLC0415
 
     # It takes what leave-one-out starts from: log likelihoods, the negatives of log weights. It
     # returns normalized weights; the smallest is in no tail and tells the constant.

@@ -37,8 +37,8 @@ class Goal:
     Args:
         quantity: what is fixed.
         value: the KL budget C_D in nats, or the mean C_f in the criterion's unit.
-        tolerance: relative error that counts as met; for a mean it is relative to the smaller of
-            |C_f| and the distance |C_f − E_p f|. Twice the Monte-Carlo error always counts.
+        tolerance: relative error that counts as met; for a mean it is relative to the distance
+            |C_f − E_p f|, so that f + c is met like f. Twice the Monte-Carlo error always counts.
     """
 
     quantity: Quantity
@@ -85,8 +85,7 @@ def init(goal: Goal, prior: Moments) -> Search:
     if not prior.var > 0 or not math.isfinite(prior.var):
         expected = f"cannot be steered to: the criterion's variance under p is {prior.var:g}"
         raise SettingError(f"target ({goal.quantity})", goal.value, expected)
-    distance = abs(goal.residual(prior))
-    scale = abs(goal.value) if goal.quantity is Quantity.KL else min(abs(goal.value), distance)
+    scale = goal.value if goal.quantity is Quantity.KL else abs(goal.residual(prior))
     search = Search(goal, 0.0, goal.tolerance * scale)
     if goal.residual(prior) >= -max(search.tolerance, 2 * goal.error(prior)):
         return replace(search, converged=True)  # p itself is the closest model that qualifies

@@ -9,19 +9,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from btgm_cli.core.contracts import Classified
+from btgm_cli.core.contracts import Classified, Rescaled
 from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion
-from btgm_cli.core.results import Moments, Particles
+from btgm_cli.core.results import Figures, Moments, Particles
 from btgm_cli.tilt.estimates import (
     effective_sample_size,
+    kl_gap,
     log_mean_weight,
     moments_of_draws,
     pareto_smoothed,
 )
+from btgm_cli.truth.references import ReferenceSource
 from btgm_cli.tuned.model import TunedModel
 
 MOST_ROUNDS = 16
 """At most this many times `n` draws, however fine the tolerance."""
+
+N_COMPARE = 2000
+"""Draws of the reference that coverage and forward KL rest on."""
 
 OUTSIDE = 0.01
 """A region of highest density leaves out this share of the distribution."""
@@ -31,7 +36,7 @@ OUTSIDE = 0.01
 class Evaluation:
     """Figures of q̂ from its own draws; `log_prob` and `tilted` are log q̂ and log p + βf on them.
 
-    See `core.PathPoint` for the figures.
+    See `core.results.Figures`.
     """
 
     moments: Moments
@@ -46,7 +51,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Overlap:
-    """How q̂ and the reference's draws lie on each other; see `core.PathPoint`."""
+    """How q̂ and the reference's draws lie on each other; see `core.results.Figures`."""
 
     coverage: float
     precision: float
@@ -56,7 +61,7 @@ class Overlap:
 
 def evaluate_tilt(
     tuned: TunedModel,
-    latent: LatentCriterion,
+    f: LatentCriterion,
     beta: float,
     n: int,
     generator: torch.Generator,
@@ -71,17 +76,17 @@ def evaluate_tilt(
     for done in range(1, MOST_ROUNDS + 1):
         for size in [CHUNK] * (n // CHUNK) + [n % CHUNK] * (n % CHUNK > 0):
             z, log_q = tuned.latent(size, generator)
-            values, of_class = latent.with_classes(z)
-            f_parts.append(values.double())
+            part, of_class = f.with_classes(z)
+            f_parts.append(part.double())
             if of_class is not None:
                 classes.append(of_class)
             q_parts.append(log_q.double())
             p_parts.append(model.prior_log_prob(z).double())
-        f, log_q, log_p = torch.cat(f_parts), torch.cat(q_parts), torch.cat(p_parts)
-        moments = moments_of_draws(beta, f, log_q - log_p)
+        values, log_q, log_p = torch.cat(f_parts), torch.cat(q_parts), torch.cat(p_parts)
+        moments = moments_of_draws(beta, values, log_q - log_p)
         if enough(moments) or done == MOST_ROUNDS:
             break
-    log_w = beta * f + log_p - log_q
+    log_w = beta * values + log_p - log_q
     smoothed, k = pareto_smoothed(log_w)
     log_z, log_z_se = log_mean_weight(smoothed)
     constant = tuned.acceptance.log_mean_se.item() if tuned.acceptance else 0.0
@@ -91,19 +96,19 @@ def evaluate_tilt(
             kl_se=math.hypot(moments.kl_se, constant),
             loss_se=math.hypot(moments.loss_se, constant),
         ),
-        ess_fraction=effective_sample_size(log_w) / f.numel(),
+        ess_fraction=effective_sample_size(log_w) / values.numel(),
         pareto_k=k,
         log_z=log_z,
         log_z_se=math.hypot(log_z_se, constant),
-        class_shares=_shares(latent, classes),
+        class_shares=_shares(f, classes),
         log_prob=log_q,
-        tilted=beta * f + log_p,
+        tilted=beta * values + log_p,
     )
 
 
 def compare(
     tuned: TunedModel,
-    latent: LatentCriterion,
+    f: LatentCriterion,
     beta: float,
     log_z: float,
     evaluation: Evaluation,
@@ -113,7 +118,7 @@ def compare(
 
     Args:
         tuned: q̂.
-        latent: f̂.
+        f: f̂.
         beta: the tilt.
         log_z: log Z(β) of the reference, nats.
         evaluation: q̂'s own draws.
@@ -125,7 +130,56 @@ def compare(
         coverage=_within(log_q, evaluation.log_prob),
         precision=_within(evaluation.tilted, tilted),
         forward_kl=(tilted - log_z - log_q).mean().item(),
-        class_shares_ref=_classes_of(latent, particles.z),
+        class_shares_ref=_classes_of(f, particles.z),
+    )
+
+
+def examine(
+    tuned: TunedModel,
+    f: LatentCriterion,
+    beta: float,
+    reference: ReferenceSource,
+    n: int,
+    generator: Callable[[str], torch.Generator],
+    enough: Callable[[Moments], bool] = lambda _: True,
+) -> Figures:
+    """Hold a tuned model, however it came about, against the exact tilt.
+
+    Args:
+        tuned: q̂.
+        f: the latent criterion f̂.
+        beta: the tilt that it stands for.
+        reference: the exact tilt.
+        n: draws of q̂, at least.
+        generator: one for each of the purposes "evaluation" and "compare".
+        enough: are the errors of these moments small enough?
+    """
+    evaluation = evaluate_tilt(tuned, f, beta, n, generator("evaluation"), enough)
+    exact = reference.at(beta)
+    gap, gap_se = kl_gap(evaluation.moments, exact)
+    particles = reference.particles(beta, N_COMPARE, generator("compare"))
+    overlap = compare(tuned, f, beta, exact.log_z, evaluation, particles)
+    share = overlap.coverage
+    independent = max(min(float(N_COMPARE), exact.ess), 1.0)
+    return Figures(
+        moments=evaluation.moments,
+        reference=exact,
+        kl_gap=gap,
+        kl_gap_se=gap_se,
+        ess_fraction=evaluation.ess_fraction,
+        pareto_k=evaluation.pareto_k,
+        log_z=evaluation.log_z,
+        log_z_se=evaluation.log_z_se,
+        n_compare=int(independent),
+        coverage=share,
+        coverage_se=math.sqrt(share * (1 - share) / independent),
+        precision=overlap.precision,
+        forward_kl=overlap.forward_kl,
+        acceptance_rate=tuned.acceptance.rate if tuned.acceptance else 1.0,
+        class_shares=evaluation.class_shares,
+        class_shares_ref=overlap.class_shares_ref,
+        beta_own=beta * (f.criterion.own_beta if isinstance(f.criterion, Rescaled) else 1.0),
+        beta_normalized=beta * math.sqrt(max(reference.at(0.0).var, 0.0)),
     )
 
 
@@ -134,15 +188,15 @@ def _within(log_density: Tensor, own: Tensor) -> float:
     return (log_density >= own.quantile(OUTSIDE)).double().mean().item()
 
 
-def _classes_of(latent: LatentCriterion, z: Tensor) -> tuple[float, ...]:
-    if not isinstance(latent.criterion, Classified):
+def _classes_of(f: LatentCriterion, z: Tensor) -> tuple[float, ...]:
+    if not isinstance(f.criterion, Classified):
         return ()
-    parts = [latent.with_classes(part)[1] for part in z.split(CHUNK)]
-    return _shares(latent, [part for part in parts if part is not None])
+    parts = [f.with_classes(part)[1] for part in z.split(CHUNK)]
+    return _shares(f, [part for part in parts if part is not None])
 
 
-def _shares(latent: LatentCriterion, classes: list[Tensor]) -> tuple[float, ...]:
-    if not isinstance(latent.criterion, Classified):
+def _shares(f: LatentCriterion, classes: list[Tensor]) -> tuple[float, ...]:
+    if not isinstance(f.criterion, Classified):
         return ()
-    counts = torch.bincount(torch.cat(classes), minlength=latent.criterion.n_classes).double()
+    counts = torch.bincount(torch.cat(classes), minlength=f.criterion.n_classes).double()
     return tuple((counts / counts.sum()).tolist())

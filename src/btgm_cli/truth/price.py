@@ -58,16 +58,17 @@ def prices(
     table: list[Price] = []
     fixed = 0.0
     for point in points:
-        beta = point.moments.beta
-        fixed += point.f_evals + (GRADIENT - 1) * point.steps * batch_size
+        beta = point.beta
+        fixed += point.effort.f_evals + (GRADIENT - 1) * point.effort.steps * batch_size
         other = point.weights != points[-1].weights  # on the way: f was another sum then
-        if beta == 0 or other or not math.isfinite(point.reference.log_z):
+        if beta == 0 or other or not math.isfinite(point.figures.reference.log_z):
             continue
         best = reference.particles(beta, N_BEST, generator).f.max().item()
-        rejection = by_rejection(beta, best, point.reference.log_z)
+        rejection = by_rejection(beta, best, point.figures.reference.log_z)
         believed = point.status is Status.OK
-        tuned = 1.0 if believed else math.nan
-        corrected = 1 / point.ess_fraction if point.ess_fraction > 0 else math.inf
+        share = point.figures.ess_fraction
+        corrected = 1 / share if share > 0 else math.inf
+        tuned = corrected if believed else math.nan
         table += [
             Price(beta, "tuned", fixed, tuned, _crossing(fixed, tuned, rejection)),
             Price(

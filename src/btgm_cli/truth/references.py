@@ -109,6 +109,7 @@ class Estimated:
         n_particles: of the tempered SMC, in eight populations.
         seed: of everything random.
         device: where the draws are made.
+        start: draws of p with their f that have been paid for already, in place of n new ones.
     """
 
     def __init__(
@@ -118,11 +119,15 @@ class Estimated:
         n_particles: int,
         seed: int,
         device: torch.device | str = "cpu",
+        start: Particles | None = None,
     ) -> None:
         self._f, self._seed, self._device = f, seed, device
         self._n_particles = n_particles
-        z = f.model.sample_prior(n, derived_generator(seed, "reference", device=device))
-        self.prior = PriorDraws(z, evaluate(f, z))
+        self._paid = start is not None
+        if start is None:
+            z = f.model.sample_prior(n, derived_generator(seed, "reference", device=device))
+            start = Particles(z, evaluate(f, z))
+        self.prior = PriorDraws(start.z, start.f)
 
     @cached_property
     def smc(self) -> TemperedSMC:
@@ -140,10 +145,11 @@ class Estimated:
     @property
     def f_evals(self) -> int:
         """Criterion evaluations spent so far."""
+        own = 0 if self._paid else self.prior.f_evals
         if not self.has_climbed:
-            return self.prior.f_evals
+            return own
         begun_afresh = self.prior.f_evals < self.smc.ladder[0].f.numel()
-        return self.smc.f_evals + (self.prior.f_evals if begun_afresh else 0)
+        return own + self.smc.f_evals - (0 if begun_afresh else self.prior.f_evals)
 
     def at(self, beta: float) -> Reference:
         """The better of the two at β."""
@@ -177,6 +183,7 @@ def reference_for(
     n_particles: int,
     seed: int,
     device: torch.device | str = "cpu",
+    start: Particles | None = None,
 ) -> ReferenceSource:
     """The best reference for this pair: closed form if known, else `Estimated`."""
     model, criterion = f.model, f.criterion
@@ -186,7 +193,7 @@ def reference_for(
         and not f.is_stochastic
     ):
         return ClosedForm(model, criterion)
-    return Estimated(f, n, n_particles, seed, device)
+    return Estimated(f, n, n_particles, seed, device, start)
 
 
 def tilts_at(source: ReferenceSource, kls: Sequence[float]) -> list[Reference]:

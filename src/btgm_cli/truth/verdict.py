@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.results import PathPoint, Status
+from btgm_cli.core.results import Effort, Figures, PathPoint, Status, Verdict
 from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
 
 ROUNDING = 1e-3
@@ -55,15 +55,6 @@ class Thresholds:
                 raise SettingError(f"verdict.{field.name}", value, "must be within 0 … 1")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A status, its reason, and which settings of the tuning a remedy would raise."""
-
-    status: Status
-    reason: str = ""
-    raised: tuple[str, ...] = ()
-
-
 SEVERITY = (
     Status.INFEASIBLE,
     Status.UNRELIABLE_REFERENCE,
@@ -74,45 +65,45 @@ SEVERITY = (
 )
 
 
-def judge(point: PathPoint, thresholds: Thresholds) -> Verdict:
+def judge(figures: Figures, effort: Effort, thresholds: Thresholds) -> Verdict:
     """The verdict on one β."""
-    if not math.isfinite(point.reference.log_z):
+    if not math.isfinite(figures.reference.log_z):
         why = "f is NaN or infinite for some draws of p"
         return Verdict(Status.UNRELIABLE_REFERENCE, why)
-    if not point.finite:
-        why = f"the loss or its gradient was not finite after {point.steps} steps"
+    if not effort.finite:
+        why = f"the loss or its gradient was not finite after {effort.steps} steps"
         return Verdict(Status.UNDERTRAINED, why)
-    if not point.reference.reliable:
-        return _without_reference(point)
-    if _contradicted(point):
+    if not figures.reference.reliable:
+        return _without_reference(figures)
+    if _contradicted(figures):
         why = (
-            f"the tuned model's weights find log Z = {point.log_z:.4g}, "
-            f"the reference {point.reference.log_z:.4g}: it has missed mass"
+            f"the tuned model's weights find log Z = {figures.log_z:.4g}, "
+            f"the reference {figures.reference.log_z:.4g}: it has missed mass"
         )
-        return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(point))
-    return _against_reference(point, thresholds)
+        return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
+    return _against_reference(figures, thresholds)
 
 
 def hopeless(point: PathPoint) -> bool:
     """Did the training break, or is f itself not a number somewhere? No search goes on from it."""
-    return not point.finite or not math.isfinite(point.reference.log_z)
+    return not point.effort.finite or not math.isfinite(point.figures.reference.log_z)
 
 
-def _against_reference(point: PathPoint, thresholds: Thresholds) -> Verdict:
-    lost = _lost_class(point, thresholds)
-    covered = point.coverage + 2 * point.coverage_se >= thresholds.coverage
-    tame = _tame(point)
-    close = point.kl_gap - 2 * point.kl_gap_se <= thresholds.kl_gap
-    if close and point.ess_fraction >= thresholds.ess_fraction and covered and not lost:
+def _against_reference(figures: Figures, thresholds: Thresholds) -> Verdict:
+    lost = _lost_class(figures, thresholds)
+    covered = figures.coverage + 2 * figures.coverage_se >= thresholds.coverage
+    tame = _tame(figures)
+    close = figures.kl_gap - 2 * figures.kl_gap_se <= thresholds.kl_gap
+    if close and figures.ess_fraction >= thresholds.ess_fraction and covered and not lost:
         return Verdict(Status.OK)
-    if not _short(point) and (lost or (not covered and _only_missing(point, thresholds))):
-        what = lost or f"only {point.coverage:.0%} of the exact tilt is covered"
+    if not _short(figures) and (lost or (not covered and _only_missing(figures, thresholds))):
+        what = lost or f"only {figures.coverage:.0%} of the exact tilt is covered"
         return Verdict(Status.MODE_DROPPED, what, ("batch_size", "first_steps", "steps"))
-    why = f"kl_gap {point.kl_gap:.3g} nats, ess_fraction {point.ess_fraction:.2g}"
-    if covered and tame and _weights_agree(point):
+    why = f"kl_gap {figures.kl_gap:.3g} nats, ess_fraction {figures.ess_fraction:.2g}"
+    if covered and tame and _weights_agree(figures):
         return Verdict(Status.OK_CORRECTED, f"{why}; weighted draws are reliable")
     if not tame:
-        why += f", Pareto k {point.pareto_k:.2f} of the weights"
+        why += f", Pareto k {figures.pareto_k:.2f} of the weights"
     return Verdict(Status.UNDERTRAINED, why, ("first_steps", "steps"))
 
 
@@ -121,68 +112,71 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     return min(verdicts, key=lambda verdict: SEVERITY.index(verdict.status))
 
 
-def _without_reference(point: PathPoint) -> Verdict:
-    reference = point.reference
+def _without_reference(figures: Figures) -> Verdict:
+    reference = figures.reference
     if reference.method == "smc":
         why = f"log Z is known to ± {reference.log_z_se:.2g} nats only"
-        return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(point))
+        return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
     why = f"{reference.ess:.3g} effective draws of p, Pareto k {reference.pareto_k:.2f}"
-    return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(point))
+    return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
 
 
-def _sizes(point: PathPoint) -> tuple[str, ...]:
+def _sizes(figures: Figures) -> tuple[str, ...]:
     """The setting that a better reference needs raised."""
-    return ("n_particles",) if point.reference.method == "smc" else ("n_reference",)
+    return ("n_particles",) if figures.reference.method == "smc" else ("n_reference",)
 
 
-def _contradicted(point: PathPoint) -> bool:
+def _contradicted(figures: Figures) -> bool:
     """Does q̂ prove that the reference's log Z is too low?
 
     −L(β) bounds log Z from below for any q̂; and so, up to a tame error, do the mean weights.
     """
-    higher = point.log_z - point.reference.log_z > _log_z_tolerance(point)
-    return point.kl_gap < -4 * point.kl_gap_se - ROUNDING or (_tame(point) and higher)
+    higher = figures.log_z - figures.reference.log_z > _log_z_tolerance(figures)
+    return figures.kl_gap < -4 * figures.kl_gap_se - ROUNDING or (_tame(figures) and higher)
 
 
-def _tame(point: PathPoint) -> bool:
+def _tame(figures: Figures) -> bool:
     """Can figures that rest on q̂'s own weights be relied on?"""
-    return point.pareto_k <= largest_reliable_k(point.moments.n)
+    return figures.pareto_k <= largest_reliable_k(figures.moments.n)
 
 
-def _log_z_tolerance(point: PathPoint) -> float:
+def _log_z_tolerance(figures: Figures) -> float:
     """Four errors of the difference between q̂'s log Z and the reference's, nats."""
-    return 4 * math.hypot(point.log_z_se, point.reference.log_z_se) + ROUNDING
+    return 4 * math.hypot(figures.log_z_se, figures.reference.log_z_se) + ROUNDING
 
 
-def _short(point: PathPoint) -> bool:
+def _short(figures: Figures) -> bool:
     """Is E f half a deviation short of the tilt's? Then q̂ is still on its way there."""
-    missing = point.reference.mean - point.moments.mean
-    error = math.hypot(point.moments.mean_se, point.reference.mean_se)
-    return missing > 4 * error + 0.5 * math.sqrt(max(point.reference.var, 0.0))
+    missing = figures.reference.mean - figures.moments.mean
+    error = math.hypot(figures.moments.mean_se, figures.reference.mean_se)
+    return missing > 4 * error + 0.5 * math.sqrt(max(figures.reference.var, 0.0))
 
 
-def _only_missing(point: PathPoint, thresholds: Thresholds) -> bool:
+def _only_missing(figures: Figures, thresholds: Thresholds) -> bool:
     """Is q̂ right where it is, so that what it misses explains the gap?
 
     A model that is exact on a share c of the tilt, and nowhere else, has a gap of −log c.
     """
-    explained = -math.log(max(point.coverage, 1e-300)) + 2 * thresholds.kl_gap
-    return point.precision >= thresholds.precision and point.kl_gap <= explained
+    explained = -math.log(max(figures.coverage, 1e-300)) + 2 * thresholds.kl_gap
+    return figures.precision >= thresholds.precision and figures.kl_gap <= explained
 
 
-def _lost_class(point: PathPoint, thresholds: Thresholds) -> str:
+def _lost_class(figures: Figures, thresholds: Thresholds) -> str:
     """The class that lost more than half of its share, in words; empty if there is none."""
-    n = min(point.moments.n, point.reference.ess)
     for label, (share, exact) in enumerate(
-        zip(point.class_shares, point.class_shares_ref, strict=True)
+        zip(figures.class_shares, figures.class_shares_ref, strict=True)
     ):
-        error = math.sqrt(exact * (1 - exact) / n)
+        # Of share − exact / 2; each share rests on draws of its own.
+        error = math.hypot(
+            math.sqrt(share * (1 - share) / figures.moments.n),
+            math.sqrt(exact * (1 - exact) / max(figures.n_compare, 1)) / 2,
+        )
         if exact >= thresholds.class_share and share < exact / 2 - 2 * error:
             return f"class {label} has {share:.1%} of the draws instead of {exact:.1%}"
     return ""
 
 
-def _weights_agree(point: PathPoint) -> bool:
+def _weights_agree(figures: Figures) -> bool:
     """Do q̂'s own weights carry enough draws, and the reference's log Z within four errors?"""
-    enough = point.ess_fraction * point.moments.n >= MIN_ESS
-    return enough and abs(point.log_z - point.reference.log_z) <= _log_z_tolerance(point)
+    enough = figures.ess_fraction * figures.moments.n >= MIN_ESS
+    return enough and abs(figures.log_z - figures.reference.log_z) <= _log_z_tolerance(figures)

@@ -15,7 +15,6 @@ class Gradient(StrEnum):
     AUTO = "auto"
     REPARAMETRISED = "reparametrised"
     SCORE = "score"
-    PARTICLES = "particles"
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,9 @@ class Tuning:
         batch_size: draws a step.
         learning_rate: peak of Adam's one-cycle rate.
         anneal: share of the steps over which β moves from the last value to the new one.
-        gradient: reparametrised follows ∇f̂ (Eq. 9); score and particles need values of f alone,
-            and two to three times as long; score descends the same loss, particles the opposite
-            divergence, which covers the tilt sooner and leaks more. auto is reparametrised, or
-            score where f has no gradient.
+        gradient: reparametrised follows ∇f̂ (Eq. 9); score descends the same loss by values of f
+            alone, and takes two to three times as long. auto is reparametrised, or score where f
+            has no gradient.
         f_samples: draws of x for each z behind f̂ (Eq. 10); null is 1, or 8 for a stochastic
             decoder.
         average: share of the steps, the last ones, whose weights are averaged into the result.

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from btgm_cli.core.latent_criterion import LatentCriterion
-from btgm_cli.core.results import State
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuning.settings import Gradient, Tuning
 
@@ -57,43 +58,6 @@ class Seen:
         return rows[:, :-1], rows[:, -1]
 
 
-@dataclass
-class Training:
-    """State of the training at one β; `state_dict` and `load` carry it across a kill."""
-
-    flow: Flow
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator
-    seen: Seen = field(default_factory=Seen)
-    step: int = 0
-    averaged: int = 0
-    average: State = field(default_factory=dict)
-    finite: bool = True
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
-        return {
-            "flow": self.flow.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "step": self.step,
-            "averaged": self.averaged,
-            "average": self.average,
-            "finite": self.finite,
-            "seen": self.seen.rows[: self.seen.count].clone(),
-            "seen_count": self.seen.count,
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` gave."""
-        self.flow.load_state_dict(state["flow"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-        self.step, self.averaged = state["step"], state["averaged"]
-        self.average, self.finite = state["average"], state["finite"]
-        self.seen = Seen.of(state["seen"], state["seen_count"])
-
-
 @dataclass(frozen=True)
 class Schedule:
     """What one training aims at: from the last β to the new one within `steps` steps."""
@@ -103,22 +67,62 @@ class Schedule:
     steps: int
 
 
-def begin(flow: Flow, settings: Tuning, generator: torch.Generator) -> Training:
-    """A fresh training of `flow`, in place, with its own optimizer."""
-    optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, fused=True)
-    return Training(flow, optimizer, generator)
+class Training:
+    """State of the training at one β; `state_dict` and `load` carry it across a kill.
+
+    Args:
+        flow: trained in place, with an optimizer of its own.
+        settings: the learning rate.
+        schedule: how many steps the rate is spread over.
+        generator: of the batches.
+    """
+
+    def __init__(
+        self, flow: Flow, settings: Tuning, schedule: Schedule, generator: torch.Generator
+    ) -> None:
+        self.flow, self.schedule, self.generator = flow, schedule, generator
+        self.optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, fused=True)
+        self.rate = LambdaLR(self.optimizer, lambda step: _rate(step / schedule.steps))
+        # The mean of the weights over the last steps removes the noise of single batches.
+        self.average = AveragedModel(flow, avg_fn=_running_mean)
+        self.seen = Seen()
+        self.step = 0
+        self.finite = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "flow": self.flow.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rate": self.rate.state_dict(),
+            "average": self.average.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "finite": self.finite,
+            "seen": self.seen.rows[: self.seen.count].clone(),
+            "seen_count": self.seen.count,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave."""
+        self.flow.load_state_dict(state["flow"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rate.load_state_dict(state["rate"])
+        self.average.load_state_dict(state["average"])
+        self.generator.set_state(state["generator"])
+        self.step, self.finite = state["step"], state["finite"]
+        self.seen = Seen.of(state["seen"], state["seen_count"])
 
 
 def train(
     f: LatentCriterion,
     training: Training,
-    schedule: Schedule,
     settings: Tuning,
     *,
     on_step: Callable[[int, float, float], None] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
-    """Train in place until `schedule.steps`; leaves the averaged weights in the flow.
+    """Train in place to the end of its schedule; leaves the averaged weights in the flow.
 
     A loss or gradient that is not finite ends the training with `training.finite` False and the
     last good weights.
@@ -126,46 +130,41 @@ def train(
     Args:
         f: the latent criterion f̂, with its model.
         training: state to start from, fresh or loaded.
-        schedule: the β to reach and in how many steps.
-        settings: batch size, rates, shares, and which gradient.
+        settings: batch size, shares, and which gradient.
         on_step: told the step, and the batch's KL (nats) and mean of f, after each step.
         save: given a checkpoint each `settings.checkpoint_every` steps.
     """
+    schedule = training.schedule
     while training.step < schedule.steps:
-        progress = training.step / schedule.steps
-        beta = _annealed(schedule, progress, settings.anneal)
-        kl, mean = _step(f, training, beta, settings, _rate(progress))
+        beta = _annealed(schedule, training.step / schedule.steps, settings.anneal)
+        kl, mean = take_step(f, training, beta, settings)
         if not training.finite:
             break
         training.step += 1
         if training.step > (1 - settings.average) * schedule.steps:
-            _average(training)
+            training.average.update_parameters(training.flow)
         if on_step:
             on_step(training.step, kl, mean)
         if save and training.step % settings.checkpoint_every == 0:
             save(training.state_dict())
-    if training.averaged:
-        training.flow.load_state_dict(training.average)
+    if training.average.n_averaged > 0:
+        training.flow.load_state_dict(training.average.module.state_dict())
 
 
-def _step(
-    f: LatentCriterion,
-    training: Training,
-    beta: float,
-    settings: Tuning,
-    rate: float,
+def take_step(
+    f: LatentCriterion, training: Training, beta: float, settings: Tuning
 ) -> tuple[float, float]:
-    """One Adam step on L(β); returns the batch's KL and mean of f."""
-    for group in training.optimizer.param_groups:
-        group["lr"] = settings.learning_rate * rate
+    """One Adam step on L(β), in place; returns the batch's KL (nats) and mean of f."""
     z0 = f.model.sample_prior(settings.batch_size, training.generator)
-    batch = LOSSES[settings.gradient](f, training.flow, z0, beta)
+    loss = score_loss if settings.gradient is Gradient.SCORE else reparametrised_loss
+    batch = loss(f, training.flow, z0, beta)
     training.optimizer.zero_grad()
     batch.loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(training.flow.parameters(), MAX_GRADIENT_NORM)
     training.finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(batch.loss))
     if training.finite:
         training.optimizer.step()
+        training.rate.step()
         training.seen.add(batch.z, batch.f)
     return batch.log_ratio.mean().item(), batch.f.mean().item()
 
@@ -208,32 +207,6 @@ def score_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float) -> Batch
     return Batch((advantage * log_q).mean(), z, log_ratio, values)
 
 
-def particles_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float) -> Batch:
-    """Minus the weighted log-likelihood of particles, up to a constant KL(q_β‖q̂), by values of f̂.
-
-    The particles are fresh in each batch, half of them draws of p and half of q̂, and weighted
-    towards the tilt as draws of that mixture: no pool to overfit, and no mode of p lost sight of.
-    """
-    half = len(z0) // 2
-    with torch.no_grad():
-        z = torch.cat([flow(z0[:half])[0], z0[half:]])
-        values = f(z)
-    back, log_det = flow.inverse(z)
-    log_p, log_q = f.model.prior_log_prob(z), f.model.prior_log_prob(back) - log_det
-    mixture = torch.logaddexp(log_q.detach(), log_p) - math.log(2)
-    weights = torch.softmax(log_p + beta * values.to(log_p) - mixture, 0)
-    log_ratio = (log_q - log_p).detach()
-    return Batch(-(weights * log_q).sum(), z, log_ratio, values)
-
-
-LOSSES = {
-    Gradient.AUTO: reparametrised_loss,
-    Gradient.REPARAMETRISED: reparametrised_loss,
-    Gradient.SCORE: score_loss,
-    Gradient.PARTICLES: particles_loss,
-}
-
-
 def _annealed(schedule: Schedule, progress: float, share: float) -> float:
     """β at this progress: linear from the last to the new one, then constant."""
     part = min(1.0, progress / share) if share > 0 else 1.0
@@ -248,13 +221,6 @@ def _rate(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
-def _average(training: Training) -> None:
-    """Running mean of the weights over the last steps: removes the noise of single batches."""
-    training.averaged += 1
-    current: dict[str, Tensor] = training.flow.state_dict()
-    if training.averaged == 1:
-        training.average = {name: value.clone() for name, value in current.items()}
-        return
-    for name, value in current.items():
-        if value.is_floating_point():
-            training.average[name].lerp_(value, 1 / training.averaged)
+def _running_mean(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+    """The mean of `count` + 1 values, from that of the first `count`."""
+    return torch.lerp(mean, value, 1 / (int(count) + 1))

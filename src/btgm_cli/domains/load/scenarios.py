@@ -90,7 +90,7 @@ def write_scenarios(
         Why nothing was written; empty where it was.
     """
     correct = Correct.NONE if point.status is Status.OK else Correct.REJECTION
-    corrector = Corrector(tuned, f, point.moments.beta, generator)
+    corrector = Corrector(tuned, f, point.beta, generator)
     if correct is Correct.REJECTION and not corrector.pilot.largest <= math.log(MOST_DRAWS):
         return (
             f"{SCENARIOS} not written: a scenario would take more than {MOST_DRAWS} draws of this "
