@@ -119,6 +119,8 @@ def test_the_run_leaves_its_prices(run):
     assert list(table.index) == ["tuned", "tuned + corrected", "rejection", "smc"]
     ess = pd.read_csv(run / "pareto.csv")["ess_fraction"].iloc[-1]
     assert table.loc["tuned + corrected", "each"] == pytest.approx(1 / ess)
+    # Of a draw that is effective for the tilt: a model that is only close to it has fewer.
+    assert table.loc["tuned", "each"] == pytest.approx(1 / ess)
     # e^{β max f} / Z: the largest of 1000 draws of N(1, 1) is about 4.2.
     assert 10 < table.loc["rejection", "each"] < 150
     assert table.loc["tuned", "fixed"] >= 3 * 40 * 128

@@ -38,7 +38,7 @@ SMALLEST_RATE = 0.1
 """Share of the learning rate that the smallest move of β gets."""
 
 SAME = 1e-6
-"""Relative; a β is solved for from figures that other machines repeat to rounding only."""
+"""Relative difference of a β that is still the same."""
 
 
 class Visits:
@@ -60,15 +60,13 @@ class Visits:
         journal: Journal | None,
         observe: Callable[[Progress], None] | None,
     ) -> None:
-        self.f, self.flow, self.settings = problem.f, problem.flow, problem.settings
-        self._thresholds, self._seed, self._device = (
-            problem.thresholds,
-            problem.seed,
-            problem.device,
-        )
-        learned = self.settings.acceptance < 1
-        latent_dim = self.f.model.latent_dim
-        self.acceptance = Acceptance(latent_dim, self._seed).to(self._device) if learned else None
+        settings = problem.settings
+        self._problem, self.settings = problem, settings
+        self.f, self.flow = problem.f, problem.flow
+        self.acceptance: Acceptance | None = None
+        if settings.acceptance < 1:
+            learned = Acceptance(self.f.model.latent_dim, problem.seed)
+            self.acceptance = learned.to(problem.device)
         self._reference = reference
         self.weights: tuple[float, ...] = ()
         self.points: list[PathPoint] = []
@@ -84,9 +82,9 @@ class Visits:
     def reference(self) -> ReferenceSource:
         """The exact tilt of f; made, with its draws of p, when it is first asked for."""
         if self._reference is None:
-            settings = self.settings
+            problem, settings = self._problem, self.settings
             self._reference = reference_for(
-                self.f, settings.n_reference, settings.n_particles, self._seed, self._device
+                self.f, settings.n_reference, settings.n_particles, problem.seed, problem.device
             )
         return self._reference
 
@@ -119,16 +117,17 @@ class Visits:
         return point
 
     def _check_same(self, point: PathPoint, beta: float) -> None:
-        """A row counts as finished only for the tilt that it was tuned to."""
-        index = len(self.points)
+        """A row counts as finished only for the tilt, and the kind of model, that is asked for."""
+        row = f"resume: row {len(self.points)}"
         found, asked = (point.beta, *point.weights), (beta, *self.weights)
-        same = len(found) == len(asked) and all(
-            math.isclose(one, other, rel_tol=SAME) for one, other in zip(found, asked, strict=True)
-        )
-        if not same or bool(self.acceptance) != bool(point.acceptance_state):
-            told, wanted = (", ".join(f"{value:.6g}" for value in tilt) for tilt in (found, asked))
+        told, wanted = (", ".join(f"{value:.6g}" for value in tilt) for tilt in (found, asked))
+        same = len(found) == len(asked) and all(map(_is_same, found, asked))
+        if not same:
             expected = f"the run has β and weights {told} there; choose another directory"
-            raise SettingError(f"resume: row {index}", wanted, expected)
+            raise SettingError(row, wanted, expected)
+        if bool(self.acceptance) != bool(point.acceptance_state):
+            expected = "the run was tuned with another one; choose another directory"
+            raise SettingError(f"{row}: tuning.acceptance", self.settings.acceptance, expected)
 
     def _tune_at(self, index: int, beta: float, enough: Callable[[Moments], bool]) -> PathPoint:
         started = time.perf_counter()
@@ -153,7 +152,7 @@ class Visits:
         return PathPoint(
             figures=figures,
             effort=effort,
-            verdict=judge(figures, effort, self._thresholds),
+            verdict=judge(figures, effort, self._problem.thresholds),
             weights=self.weights,
             flow_state=self.flow.snapshot(),
             acceptance_state=self.acceptance.snapshot() if self.acceptance else {},
@@ -200,7 +199,7 @@ class Visits:
 
     def _prior_draws(self) -> Pairs:
         """Draws of p with f, for the acceptance alone: the reference has its own."""
-        generator = derived_generator(self._seed, "acceptance", "prior", device=self._device)
+        generator = self.generator("acceptance", "prior")
         z = self.f.model.sample_prior(N_PRIOR, generator)
         return z, evaluate(self.f, z)
 
@@ -239,6 +238,11 @@ class Visits:
         old = [last.beta * weight for weight in last.weights]
         return math.dist(new, old) / math.hypot(*new)
 
-    def generator(self, purpose: str, index: int) -> torch.Generator:
-        """For one purpose of one visit."""
-        return derived_generator(self._seed, purpose, index, device=self._device)
+    def generator(self, *purpose: object) -> torch.Generator:
+        """For one purpose, such as that of one visit."""
+        return derived_generator(self._problem.seed, *purpose, device=self._problem.device)
+
+
+def _is_same(one: float, other: float) -> bool:
+    """Up to the rounding of another machine, from whose figures β and weights are solved for."""
+    return math.isclose(one, other, rel_tol=SAME)
