@@ -114,7 +114,7 @@ def _towards(
 def _reached(visits: Visits, n: int) -> Reached:
     """The terms under the tuned model as it stands."""
     generator = visits.generator("several", len(visits.points))
-    z, _ = visits.tuned.latent(n, generator)
+    z, _ = visits.tuned.draw(n, generator)
     return Reached(evaluate(visits.f.terms, z).double().cpu())
 
 
