@@ -14,13 +14,13 @@ from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.references import ClosedForm
 from btgm_cli.tuned.acceptance import (
-    DEFENSIVE,
     Acceptance,
     choose_level,
     log_acceptance,
-    mixed,
     share_and_error,
 )
+from btgm_cli.tuned.flows import InverseAutoregressive
+from btgm_cli.tuned.mixture import DEFENSIVE, THINNEST, Mixture, mixed
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning.fitting import calibrate, fit_acceptance
 from tests.oracle import Affine, unit_direction
@@ -76,15 +76,15 @@ def test_its_density_is_that_of_its_draws(wide):
 def test_the_density_of_any_point_is_the_density_drawn_with(wide):
     flow, acceptance = wide
     tuned = TunedModel(MODEL, flow, acceptance)
-    z, log_q = tuned.latent(3000, derived_generator(5))
+    z, log_q = tuned.draw(3000, derived_generator(5))
     assert torch.allclose(tuned.log_prob(z), log_q, atol=1e-3)
 
 
 def test_it_is_open_before_it_is_calibrated():
     flow = Affine(torch.zeros(DIM))
     plain, opened = TunedModel(MODEL, flow), TunedModel(MODEL, flow, Acceptance(DIM))
-    z, log_q = plain.latent(100, derived_generator(1))
-    z_open, log_q_open = opened.latent(100, derived_generator(1))
+    z, log_q = plain.draw(100, derived_generator(1))
+    z_open, log_q_open = opened.draw(100, derived_generator(1))
     assert torch.equal(z, z_open)
     assert torch.equal(log_q, log_q_open)
     assert opened.acceptance.rate == 1.0
@@ -125,6 +125,48 @@ def test_it_is_lenient_far_below_the_level():
     """So that a draw whose f was badly predicted carries a bounded weight."""
     log_a = log_acceptance(torch.tensor([5.0, -1.0, -2.0, -12.0]), 0.0)
     assert log_a.tolist() == pytest.approx([0.0, -1.0, -2.0, -9.75])
+
+
+def test_the_mixtures_density_integrates_to_one_under_p():
+    """E_p[m / p] = 1, with the flow inverted at each draw of p."""
+    mixture = Mixture(MODEL, Affine(0.3 * BETA * unit_direction(DIM), scale=0.9))
+    ratio = mixture.at(MODEL.sample_prior(20_000, derived_generator(7))).log_ratio.exp()
+    assert abs(ratio.mean().item() - 1) <= 4 * ratio.std().item() / math.sqrt(20_000)
+
+
+def test_a_draw_of_the_flow_has_the_density_of_any_point():
+    mixture = Mixture(MODEL, Affine(BETA * unit_direction(DIM), scale=1.3))
+    drawn = mixture.draw_flow(500, derived_generator(8))
+    assert torch.allclose(mixture.at(drawn.z).log_flow, drawn.log_flow, atol=1e-4)
+
+
+def test_only_hopeful_draws_are_inverted_and_the_others_are_thinnest():
+    mixture = Mixture(MODEL, Affine(BETA * unit_direction(DIM)))
+    z = MODEL.sample_prior(200, derived_generator(9))
+    hopeful = z[:, 0] > 0
+    inverted, invert = [], mixture.flow.inverse
+    mixture.flow.inverse = lambda z: (inverted.append(len(z)), invert(z))[1]
+    some = mixture.at(z, hopeful)
+    assert inverted == [int(hopeful.sum())]
+    assert torch.equal(some.log_flow[hopeful], mixture.at(z).log_flow[hopeful])
+    assert (some.log_ratio[~hopeful] == some.z.new_tensor(THINNEST)).all()
+
+
+def test_a_model_of_kept_weights_has_a_flow_of_its_own(wide):
+    """So that what a training does next to its flow does not change it."""
+    flow, acceptance = InverseAutoregressive(DIM, depth=2, hidden=[8], seed=3), wide[1]
+    kept = flow.settings, flow.snapshot(), acceptance.snapshot()
+    before = TunedModel(MODEL, flow, acceptance).draw(500, derived_generator(1))
+    with torch.no_grad():
+        for weight in flow.parameters():
+            weight.add_(0.3)
+    again = TunedModel.of(MODEL, *kept).draw(500, derived_generator(1))
+    assert torch.equal(again[0], before[0])
+    assert torch.equal(again[1], before[1])
+    assert not torch.equal(
+        TunedModel(MODEL, flow, acceptance).draw(500, derived_generator(1))[0], before[0]
+    )
+    assert TunedModel.of(MODEL, *kept[:2], {}).acceptance is None
 
 
 def test_the_mixture_is_never_thinner_than_its_share_of_p():

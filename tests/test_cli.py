@@ -331,7 +331,7 @@ def test_a_users_target_and_yaml_in_the_working_directory_are_found(here, monkey
 def test_a_finished_run_can_be_loaded_and_redrawn_from_python(here):
     _, run = run_in("kept", PATH)
     loaded = load_run(run)
-    z, log_q = loaded.tuned(1.0).latent(2000, derived_generator(5))
+    z, log_q = loaded.tuned(1.0).draw(2000, derived_generator(5))
     # Tuned along (1, 1, 1)/√3 at β = 1, E f = 1 with standard deviation 1.
     f = z.sum(-1) / 3**0.5
     assert abs(f.mean() - 1) <= 4 / 2000**0.5 + 0.05

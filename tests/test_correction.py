@@ -1,6 +1,8 @@
 """Corrected draws against the Gaussian oracle, from a flow that is bad on purpose."""
 
 import math
+from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
@@ -14,16 +16,24 @@ from btgm_cli.truth.moves import CrankNicolson
 from btgm_cli.truth.smc import TemperedSMC
 from btgm_cli.tuned.correction import Correct, Corrector
 from btgm_cli.tuned.model import TunedModel
+from btgm_cli.tuned.thinning import (
+    MIXED,
+    MOST_THINNING,
+    least_thinning,
+    staying,
+    thinning_for,
+)
 from tests.oracle import Affine, unit_direction
 
 DIM, BETA, N = 3, 1.2, 20_000
 
 
-def corrector(seed=0, shift=0.7, scale=1.3):
+def corrector(seed=0, shift=0.7, scale=1.3, block=1000):
     """A flow too wide and short of the tilt, on the oracle whose tilt is N(βa, I)."""
     flow = Affine(shift * BETA * unit_direction(DIM), scale)
     latent = LatentCriterion(Gaussian(DIM), Linear())
-    return Corrector(TunedModel(latent.model, flow), latent, BETA, derived_generator(seed))
+    tuned = TunedModel(latent.model, flow)
+    return Corrector(tuned, latent, BETA, derived_generator(seed), block)
 
 
 def drawn(correct, n=N, seed=0):
@@ -80,6 +90,70 @@ def test_the_same_seed_draws_the_same(correct):
 def test_weights_that_cannot_be_relied_on_are_told():
     assert corrector().pilot.reliable
     assert not corrector(shift=0.0, scale=0.35).pilot.reliable
+
+
+def test_a_few_states_that_stay_for_long_are_forgotten_too():
+    """Nine states that stay with 0.5 and one with 0.99: by the mean of these, 8 steps would do."""
+    share = torch.full((10,), 0.1, dtype=torch.double)
+    stays = torch.tensor([0.5] * 9 + [0.99], dtype=torch.double)
+    found = least_thinning(share, stays)
+    assert found.steps == 230  # 0.1 · 0.99ᵏ ≤ 0.01
+    assert found.remembered == pytest.approx(0.1 * 0.99**230)
+    assert found.suffices
+    assert (share * stays**8).sum().item() == pytest.approx(0.096, abs=1e-3)
+
+
+def test_weights_tell_how_long_a_state_stays():
+    log_w = torch.randn(40, generator=derived_generator(1), dtype=torch.double)
+    log_w = log_w.sort(descending=True).values
+    expected = [
+        1 - sum(min(1.0, math.exp(y - x)) for j, y in enumerate(log_w) if j != i) / 39
+        for i, x in enumerate(log_w)
+    ]
+    assert staying(log_w).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_chains_of_exact_draws_move_at_each_step():
+    found = thinning_for(torch.zeros(1000))
+    assert found.steps == 1
+    assert found.remembered == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_weight_that_dominates_is_told():
+    """A chain on it never leaves; what that state remembers rounds to all."""
+    made = corrector(block=10)
+    log_weights = torch.zeros(10_000, dtype=torch.double)
+    log_weights[0] = 60.0
+    made.pilot = replace(made.pilot, log_weights=log_weights)
+    assert len(next(made.draws(Correct.MCMC))) == 10
+    thinning = made.pilot.thinning
+    assert thinning.steps == MOST_THINNING
+    assert thinning.remembered == pytest.approx(1.0)
+    assert not thinning.suffices
+
+
+def test_hardly_a_chain_is_where_it_was_when_last_read():
+    """From p itself, whose weights exp(βf) have a long tail: a few states stay for long."""
+    made = corrector(shift=0.0, scale=1.0)
+    first, second = islice(made.draws(Correct.MCMC), 2)
+    same = (first.z == second.z).all(-1).double().mean().item()
+    assert made.pilot.thinning.suffices
+    assert same <= MIXED + 4 * math.sqrt(MIXED * (1 - MIXED) / len(first))
+
+
+def test_what_rejection_costs_is_known_before():
+    """The largest weight of N(βa, I) against N(0.7βa, 1.3² I) is in closed form."""
+    made, scale, away = corrector(), 1.3, 0.3 * BETA
+    largest = math.exp(DIM * math.log(scale) + away**2 / (2 * (scale**2 - 1)))
+    pilot = made.pilot
+    of_log_z = math.sqrt((1 / pilot.ess_fraction - 1) / 10_000)
+    assert 0.9 * largest <= pilot.draws_each <= largest * math.exp(4 * of_log_z)
+    flown = made.f_evals
+    kept = sum(len(block) for block in islice(made.draws(Correct.REJECTION), 20))
+    share = kept / (made.f_evals - flown)
+    error = math.sqrt(share * (1 - share) / 20_000)
+    assert share <= 1 / pilot.draws_each + 4 * error
+    assert share >= math.exp(-4 * of_log_z) / largest - 4 * error
 
 
 def test_the_draws_of_a_block_belong_together():

@@ -6,12 +6,19 @@ import pytest
 import torch
 
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.latent_criterion import F_SAMPLES, LatentCriterion, draw_x, evaluate
+from btgm_cli.core.latent_criterion import (
+    F_SAMPLES,
+    LatentCriterion,
+    draw_x,
+    evaluate,
+    settled,
+)
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.domains.combined.criteria import Normalized, WeightedSum, negated
 from btgm_cli.tuned.correction import Correct, Corrector
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuned.model import TunedModel
@@ -70,6 +77,46 @@ def test_eight_draws_unless_said_otherwise():
     noise = Noisy(DIM).noise(F_SAMPLES, derived_generator(0, "decoder"))
     expected = torch.stack([square(Z + SCALE * e) for e in noise]).mean(0)
     torch.testing.assert_close(LatentCriterion(Noisy(DIM), square)(Z), expected)
+
+
+class Listening(Noisy):
+    """Notes where its draws are made and used; what it decodes to is on the CPU."""
+
+    def __init__(self, dim):
+        super().__init__(dim)
+        self.drawn, self.decoded = [], []
+
+    def sample_prior(self, n, generator):
+        self.drawn.append(generator.device.type)
+        return super().sample_prior(n, generator)
+
+    def noise(self, n, generator):
+        self.drawn.append(generator.device.type)
+        return super().noise(n, generator)
+
+    def decode_with(self, z, noise):
+        self.decoded += [z.device.type, noise.device.type]
+        x = Gaussian(self.latent_dim).sample_prior(len(noise) * len(z), derived_generator(0))
+        return x.unflatten(0, (len(noise), len(z)))
+
+
+def test_the_noise_is_the_same_on_every_device():
+    model = Listening(DIM)
+    f = LatentCriterion(model, square, device="meta")
+    assert f(Z.to("meta")).shape == (len(Z),)
+    assert model.drawn == ["cpu"]
+    assert set(model.decoded) == {"meta"}
+
+
+def test_a_criterion_is_normalized_by_the_same_draws_on_every_device():
+    model = Listening(DIM)
+    total = WeightedSum(
+        {"a": Normalized(square), "b": negated(Normalized(square))}, {"a": 1, "b": 2}
+    )
+    f = settled(total, model, derived_generator(0), "meta")
+    assert set(model.drawn) == {"cpu"}
+    assert set(model.decoded) == {"meta"}
+    assert f.weights == total.weights
 
 
 def test_several_draws_of_a_plain_decoder_are_refused():

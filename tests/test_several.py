@@ -98,6 +98,31 @@ def test_out_of_sight_is_a_step_on_the_way():
     assert 1 / weights.square().sum() >= 0.02 * len(F) * 0.999
 
 
+def test_out_of_sight_at_the_first_step_is_a_shorter_one():
+    """A criterion with so long a tail that one deviation's step leaves a single draw."""
+    heavy = torch.exp(3 * F[:, :1])
+    assert torch.softmax(heavy / heavy.std(), 0).max() > 0.9
+    found = solve(heavy, 2 * heavy.mean(0), torch.zeros(1))
+    weights = torch.softmax(heavy @ found, 0)
+    assert found > 0
+    assert 1 / weights.square().sum() >= 0.02 * len(F) * 0.999
+
+
+def test_units_do_not_matter():
+    goal = torch.tensor([0.5, 0.6], dtype=torch.double)
+    unit, origin = torch.tensor([1e-3, 1e5]).double(), torch.tensor([1e4, -1e7]).double()
+    found = solve(F * unit + origin, goal * unit + origin, torch.zeros(2))
+    assert torch.allclose(found * unit, solve(F, goal, torch.zeros(2)), atol=1e-6)
+
+
+def test_criteria_that_are_nearly_alike_are_told_apart():
+    """Correlated by 0.9995: the draws' own tilt at known multipliers is found again."""
+    alike = torch.stack([F[:, 0], F[:, 0] + 0.03 * F[:, 1]], -1)
+    exact = torch.tensor([0.4, 0.2], dtype=torch.double)
+    goal = torch.softmax(alike @ exact, 0) @ alike
+    assert (solve(alike, goal, torch.zeros(2)) - exact).abs().max() < 1e-4
+
+
 def test_two_wishes_are_met_at_once_with_the_least_divergence():
     result = run({"a": 0.9, "b": 0.8})
     assert result.status is Status.OK

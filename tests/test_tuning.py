@@ -308,7 +308,7 @@ def test_a_tuning_setting_out_of_range_is_named(choice):
 
 def test_the_tuned_model_draws_what_its_density_says():
     tuned = quick(Linear(), Target(betas=[0.0, 1.0])).tuned
-    z, log_q = tuned.latent(500, derived_generator(3))
+    z, log_q = tuned.draw(500, derived_generator(3))
     z0, log_det = tuned.flow.inverse(z)
     assert torch.allclose(log_q, tuned.model.prior_log_prob(z0) - log_det, atol=1e-3)
     assert tuned.sample(7, derived_generator(4)).shape == (7, DIM)

@@ -24,6 +24,7 @@ from btgm_cli.core.target import Target
 from btgm_cli.truth.price import GRADIENT, N_BEST, by_rejection
 from btgm_cli.truth.references import ReferenceSource, latent_smc
 from btgm_cli.tuned.correction import N_PILOT, Correct, Corrector
+from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning import TuneResult, Tuning, tune
 
 Row = dict[str, Any]
@@ -161,10 +162,8 @@ def tuned(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
 
 def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[Row]:
     """The point's tuned model, then its weighted draws; log Z by −L(β), then by the weights."""
-    q, exact, beta = result.tuned, point.figures.reference, point.figures.moments.beta
-    q.flow.load_state_dict(point.flow_state)
-    if q.acceptance:
-        q.acceptance.load_state_dict(point.acceptance_state)
+    last, exact, beta = result.tuned, point.figures.reference, point.beta
+    q = TunedModel.of(last.model, last.flow.settings, point.flow_state, point.acceptance_state)
     started = time.perf_counter()
     corrector = Corrector(q, contest.f, beta, contest.generator("draws", beta))
     seconds = (time.perf_counter() - started) / N_PILOT

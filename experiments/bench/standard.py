@@ -145,7 +145,7 @@ def measure(recipe: Recipe, seed: int) -> Iterator[Row]:
 
 def weights(target: SamplingTarget, tuned: TunedModel, n: int, seed: int) -> Tensor:
     """Log weights p e^f / q̂ of n draws of q̂, shape (n,), float64."""
-    z, log_q = tuned.latent(n, derived_generator(seed, "bench", "weights"))
+    z, log_q = tuned.draw(n, derived_generator(seed, "bench", "weights"))
     f = evaluate(LatentCriterion(target.model, target.criterion), z)
     return f.double() + target.model.prior_log_prob(z).double() - log_q.double()
 

@@ -150,7 +150,7 @@ def build_criterion(
         SettingError: as `build_object`.
     """
     criterion: Criterion = build_object(cfg.criterion, "criterion")
-    return settled(criterion, model, derived_generator(cfg.seed, "normalize", device=device))
+    return settled(criterion, model, derived_generator(cfg.seed, "normalize"), device)
 
 
 def build_object(node: DictConfig, setting: str) -> Any:

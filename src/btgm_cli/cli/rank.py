@@ -142,8 +142,7 @@ def _criterion(
             raise
         # What was typed is an item of `criteria`.
         raise SettingError("criteria", name, str(error).partition(": ")[2]) from error
-    generator = derived_generator(seed, "normalize", device=device)
-    known = settled(criterion, model, generator)
+    known = settled(criterion, model, derived_generator(seed, "normalize"), device)
     return LatentCriterion(model, known, seed=seed, device=device)
 
 

@@ -36,7 +36,7 @@ class StochasticDecoder(Protocol):
     """A model whose x given z is random, through noise that can be held fixed."""
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw n noises, shape (n, *E)."""
+        """Draw n noises, shape (n, *E), on the generator's device."""
         ...
 
     def decode_with(self, z: Tensor, noise: Tensor) -> Tensor:
@@ -96,8 +96,10 @@ class Summed(Protocol):
 class SeesPrior(Protocol):
     """A criterion that is complete only once p is known, such as one to be normalized."""
 
-    def under(self, model: GenerativeModel, generator: torch.Generator) -> Criterion:
-        """The criterion under p, by draws from the generator."""
+    def under(
+        self, model: GenerativeModel, generator: torch.Generator, device: torch.device | str
+    ) -> Criterion:
+        """The criterion under p, by draws from the generator; model and f are on `device`."""
         ...
 
 

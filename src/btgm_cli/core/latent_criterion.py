@@ -28,9 +28,10 @@ F_SAMPLES = 8
 class LatentCriterion:
     """f̂ of a model and a criterion.
 
-    A stochastic decoder's f̂ is a mean over draws of x. Their noise is drawn once and held fixed
-    for every z, so that f̂ is one smooth function of z: the same one in training, reference and
-    verdict (a sample average approximation; other noise gives another f̂, by O(1/√f_samples)).
+    A stochastic decoder's f̂ is a mean over draws of x. Their noise is drawn once, on the CPU,
+    and held fixed for every z, so that f̂ is one smooth function of z: the same one in training,
+    reference and verdict, and on every device (a sample average approximation; other noise gives
+    another f̂, by O(1/√f_samples)).
 
     Args:
         model: the frozen generator.
@@ -55,8 +56,8 @@ class LatentCriterion:
         self._noise_of = f_samples, seed, device
         self._noise: Tensor | None = None
         if isinstance(model, StochasticDecoder):
-            generator = derived_generator(seed, "decoder", device=device)
-            self._noise = model.noise(f_samples or F_SAMPLES, generator)
+            noise = model.noise(f_samples or F_SAMPLES, derived_generator(seed, "decoder"))
+            self._noise = noise.to(device)
         elif f_samples not in (None, 1):
             expected = "must be 1: the decoder of this model gives the same x each time"
             raise SettingError("tuning.f_samples", f_samples, expected)
@@ -117,6 +118,20 @@ def evaluate(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
         return torch.cat([f(part) for part in z.split(CHUNK)])
 
 
-def settled(criterion: Criterion, model: GenerativeModel, generator: torch.Generator) -> Criterion:
-    """The criterion once p is known: itself, unless a part of it has to be normalized."""
-    return criterion.under(model, generator) if isinstance(criterion, SeesPrior) else criterion
+def settled(
+    criterion: Criterion,
+    model: GenerativeModel,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> Criterion:
+    """The criterion once p is known: itself, unless a part of it has to be normalized.
+
+    Args:
+        criterion: f.
+        model: the frozen generator.
+        generator: of draws of p; one of the CPU, so that f is the same on every device.
+        device: where the model and the criterion are.
+    """
+    if not isinstance(criterion, SeesPrior):
+        return criterion
+    return criterion.under(model, generator, device)

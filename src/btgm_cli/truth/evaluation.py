@@ -75,7 +75,7 @@ def evaluate_tilt(
     classes: list[Tensor] = []
     for done in range(1, MOST_ROUNDS + 1):
         for size in [CHUNK] * (n // CHUNK) + [n % CHUNK] * (n % CHUNK > 0):
-            z, log_q = tuned.latent(size, generator)
+            z, log_q = tuned.draw(size, generator)
             part, of_class = f.with_classes(z)
             f_parts.append(part.double())
             if of_class is not None:

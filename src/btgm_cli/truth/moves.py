@@ -40,15 +40,15 @@ class Moves(Protocol):
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class FittedNormal:
     """N(mean, L Lᵀ): what the moves leave invariant."""
 
     mean: Tensor
     cholesky: Tensor
 
     @classmethod
-    def of(cls, z: Tensor) -> Gaussian:
-        """The Gaussian with the mean and covariance of particles z (n, D)."""
+    def of(cls, z: Tensor) -> FittedNormal:
+        """The normal distribution with the mean and covariance of particles z (n, D)."""
         wide = z.double()
         covariance = torch.cov(wide.T)
         jitter = 1e-6 * covariance.diagonal().mean() * torch.eye(z.shape[-1]).to(wide)
@@ -93,16 +93,16 @@ class CrankNicolson:
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
         """Particles z (n, D) and f (n,) after the moves at β."""
-        start, gaussian = z, Gaussian.of(z)
+        start, fitted = z, FittedNormal.of(z)
 
         def potential_at(z: Tensor, f: Tensor) -> Tensor:
-            return beta * f + self._model.prior_log_prob(z).double() - gaussian.log_prob(z)
+            return beta * f + self._model.prior_log_prob(z).double() - fitted.log_prob(z)
 
         potential = potential_at(z, f)
         for _ in range(self._most):
             s = self._step
             noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-            proposal = gaussian.crank_nicolson(z, noise, s)
+            proposal = fitted.crank_nicolson(z, noise, s)
             f_new = evaluate(proposal)
             potential_new = potential_at(proposal, f_new)
             uniform = torch.rand(f.shape, generator=generator, device=f.device, dtype=f.dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import torch
@@ -20,6 +20,7 @@ from btgm_cli.core.results import Particles, Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tilt.bisection import bisect
 from btgm_cli.tilt.estimates import importance_reference, systematic
 from btgm_cli.truth.moves import CrankNicolson
 from btgm_cli.truth.smc import POPULATIONS, TemperedSMC
@@ -209,12 +210,21 @@ def tilts_at(source: ReferenceSource, kls: Sequence[float]) -> list[Reference]:
     low = high = 0.1 / spread
     found = []
     for kl in kls:
-        while source.at(high).kl < kl:
+        below = partial(_has_less, source, kl)
+        while below(high):
             if high * spread > STRONGEST:
                 raise BtgmError(f"no tilt has a KL of {kl} nats")
             low, high = high, STEP * high
-        for _ in range(40):
-            middle = math.sqrt(low * high)
-            low, high = (middle, high) if source.at(middle).kl < kl else (low, middle)
+        low, high = bisect(below, low, high, 40, middle=_geometric)
         found.append(source.at(high))
     return found
+
+
+def _has_less(source: ReferenceSource, kl: float, beta: float) -> bool:
+    """Is the tilt at β closer to p than this, nats?"""
+    return source.at(beta).kl < kl
+
+
+def _geometric(low: float, high: float) -> float:
+    """The geometric mean."""
+    return math.sqrt(low * high)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from btgm_cli.core.errors import BtgmError
 from btgm_cli.core.results import Particles, Reference
+from btgm_cli.tilt.bisection import bisect, half
 from btgm_cli.tilt.estimates import systematic
 from btgm_cli.truth.moves import Moves, ParticleCriterion
 
@@ -199,10 +200,7 @@ def _safe_step(f: Tensor, share: float) -> float:
     low, high = 0.0, 1.0 / spread
     while effective(high) > share and high * spread < 1e6:
         low, high = high, 2 * high
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if effective(middle) > share else (low, middle)
-    return 0.5 * (low + high)
+    return half(*bisect(lambda step: effective(step) > share, low, high, 40))
 
 
 def _spread(values: Tensor) -> float:

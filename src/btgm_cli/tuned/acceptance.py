@@ -2,11 +2,9 @@
 
 A flow is smooth, and a tilt often is not: at the border of a class f falls by many nats within a
 short way. What leaks over the border, and what is too thin or too thick within it, a flow unlearns
-very slowly; and what lies apart it never finds. So a share of the draws is p's own, a defensive
-mixture (Hesterberg 1995), and a small network s(z), fitted to the values of f that the training
-has paid for, refuses draws where p e^{βs} is smaller than the density m they come from:
+very slowly. So a small network s(z), fitted to the values of f that the training has paid for,
+refuses draws where p e^{βs} is smaller than the density m of the mixture that they come from:
 
-    m(z) = (1 − α) q_flow(z) + α p(z)
     q̂(z) = m(z) a(z) / E[a],   log a(z) = min(0, β s(z) + log p(z) − log m(z) − level)
 
 but bent where it is far below 0 (`log_acceptance`).
@@ -27,11 +25,9 @@ from torch import Tensor, nn
 
 from btgm_cli.core.results import State
 from btgm_cli.core.seeds import derived_seed
+from btgm_cli.tilt.bisection import bisect
 
 WIDTH, DEPTH = 128, 4
-
-DEFENSIVE = 0.25
-"""α, the share of p among the draws that are offered."""
 
 BEND, SLOPE = 3.0, 0.75
 """Beyond so many nats below the level, log a falls by this share of what it otherwise would."""
@@ -79,12 +75,12 @@ class Acceptance(nn.Module):
         out: Tensor = self.net(z).squeeze(-1)
         return out * self.scale.to(z) + self.center.to(z)
 
-    def log_weight(self, z: Tensor, log_ratio: Tensor) -> Tensor:
-        """Log of p e^{βs} / m, shape (n,), nats, given log q_flow − log p on z (n, D)."""
-        return self.beta.to(z) * self.predict(z) - mixed(log_ratio)
+    def log_weight(self, z: Tensor, log_ratio: Tensor | float) -> Tensor:
+        """Log of p e^{βs} / m, shape (n,), nats, given log m − log p on z (n, D)."""
+        return self.beta.to(z) * self.predict(z) - log_ratio
 
-    def log_accept(self, z: Tensor, log_ratio: Tensor) -> Tensor:
-        """log a(z), shape (n,), at most 0, given log q_flow(z) − log p(z), shape (n,)."""
+    def log_accept(self, z: Tensor, log_ratio: Tensor | float) -> Tensor:
+        """log a(z), shape (n,), at most 0, given log m(z) − log p(z), nats."""
         return log_acceptance(self.log_weight(z, log_ratio), self.level.to(z))
 
     def open(self) -> None:
@@ -102,12 +98,6 @@ class Acceptance(nn.Module):
         acceptance = cls(state["net.0.weight"].shape[1])
         acceptance.load_state_dict(state)
         return acceptance
-
-
-def mixed(log_ratio: Tensor) -> Tensor:
-    """log m − log p from log q_flow − log p, any shape, nats."""
-    defensive = torch.full_like(log_ratio, math.log(DEFENSIVE))
-    return torch.logaddexp(log_ratio + math.log1p(-DEFENSIVE), defensive)
 
 
 def log_acceptance(log_weight: Tensor, level: Tensor | float) -> Tensor:
@@ -137,14 +127,14 @@ def choose_level(log_weight: Tensor, least_share: float, good_enough: float) -> 
         least_share: smallest E[a].
         good_enough: KL to p e^{βs} that needs no stricter level.
     """
-    low, high = log_weight.min().item(), log_weight.max().item()
-    for _ in range(50):
-        level = 0.5 * (low + high)
+
+    def too_lenient(level: float) -> bool:
         log_a = log_acceptance(log_weight, level)
-        stricter = _distance(log_a, log_weight) > good_enough
-        stricter = stricter and share_and_error(log_a)[0] > least_share
-        low, high = (level, high) if stricter else (low, level)
-    return low
+        far = _distance(log_a, log_weight) > good_enough
+        return far and share_and_error(log_a)[0] > least_share
+
+    low, high = log_weight.min().item(), log_weight.max().item()
+    return bisect(too_lenient, low, high, 50)[0]
 
 
 def _distance(log_a: Tensor, log_weight: Tensor) -> float:

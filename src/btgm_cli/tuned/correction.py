@@ -7,10 +7,10 @@ that any number of them needs the memory of one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,14 +24,10 @@ from btgm_cli.tilt.estimates import (
     systematic,
 )
 from btgm_cli.tuned.model import TunedModel
+from btgm_cli.tuned.thinning import Thinning, thinning_for
 
 N_PILOT = 10_000
 """Draws of q̂ that tell how to correct, before the first draw is handed out."""
-
-MIXED = 0.01
-"""A chain is let forget all but this share of what it remembers before it is read again."""
-
-MOST_THINNING = 500
 
 
 class Correct(StrEnum):
@@ -79,17 +75,30 @@ class Pilot:
         log_z: log Z(β) by q̂'s weights, nats.
         ess_fraction: effective share of the draws.
         pareto_k: shape k̂ of the weights' tail.
-        largest: the largest log weight, of weights with mean 1.
-        log_weights: all of them, shape (n,).
+        log_weights: those of mean 1, shape (n,).
         reliable: may corrected draws be believed?
     """
 
     log_z: float
     ess_fraction: float
     pareto_k: float
-    largest: float
     log_weights: Tensor
     reliable: bool
+
+    @property
+    def largest(self) -> float:
+        """The largest log weight."""
+        return self.log_weights.max().item()
+
+    @property
+    def draws_each(self) -> float:
+        """Draws of q̂ to one that rejection keeps, expected; more if a larger weight turns up."""
+        return self.log_weights.max().exp().item()
+
+    @cached_property
+    def thinning(self) -> Thinning:
+        """How long chains run before they are read again, and what they remember even so."""
+        return thinning_for(self.log_weights)
 
 
 class Corrector:
@@ -111,7 +120,7 @@ class Corrector:
         generator: torch.Generator,
         block: int = 1000,
     ) -> None:
-        self.tuned, self.latent, self.beta = tuned, f, beta
+        self.tuned, self.f, self.beta = tuned, f, beta
         self.generator, self.block = generator, block
         self.f_evals = 0
         self.pilot = self._fly()
@@ -128,8 +137,8 @@ class Corrector:
 
     def _propose(self, n: int) -> Draws:
         """n weighted draws of q̂."""
-        z, log_q = self.tuned.latent(n, self.generator)
-        f, x = self.latent.with_draws(z, self.generator)
+        z, log_q = self.tuned.draw(n, self.generator)
+        f, x = self.f.with_draws(z, self.generator)
         self.f_evals += n
         log_p = self.tuned.model.prior_log_prob(z)
         log_w = self.beta * f.double() + log_p.double() - log_q.double()
@@ -149,7 +158,6 @@ class Corrector:
             log_z=log_z,
             ess_fraction=effective_sample_size(log_w) / log_w.numel(),
             pareto_k=k,
-            largest=log_w.max().item() - log_z,
             log_weights=log_w - log_z,
             reliable=k <= largest_reliable_k(log_w.numel()),
         )
@@ -173,7 +181,11 @@ class Corrector:
             yield draws.at(chosen).equally_weighted()
 
     def _rejected(self) -> Iterator[Draws]:
-        """Kept with probability w / c, c the largest weight so far (Caffo, Booth & Davis 2002)."""
+        """Kept with probability w / c, c the largest weight so far (Caffo, Booth & Davis 2002).
+
+        Independent draws that never repeat. A kept one takes c draws of q̂, however many those
+        are: see `Pilot.draws_each` before asking.
+        """
         largest = self.pilot.largest
         while True:
             draws = self._block()
@@ -182,13 +194,16 @@ class Corrector:
             yield draws.at(keep).equally_weighted()
 
     def _chains(self) -> Iterator[Draws]:
-        """Independence Metropolis–Hastings: a block of chains, read when they have moved on."""
-        memory, first = self._memory(), self._block()
+        """Independence Metropolis–Hastings: a block of chains, read when they have moved on.
+
+        Between two readings all but a hundredth of a chain's memory is gone, unless that takes
+        more steps than are made: see `Pilot.thinning`.
+        """
+        first = self._block()
         weights = torch.softmax(first.log_weight, 0)
         state = first.at(systematic(weights, len(first), self.generator))
-        pause = min(MOST_THINNING, math.ceil(math.log(MIXED) / math.log(memory))) if memory else 1
         while True:
-            for _ in range(pause):
+            for _ in range(self.pilot.thinning.steps):
                 state = self._step(state)
             yield state.equally_weighted()
 
@@ -201,14 +216,6 @@ class Corrector:
             mask = accepted.view(-1, *[1] * (old.dim() - 1))
             both[name] = torch.where(mask, new, old)
         return Draws(**both)
-
-    def _memory(self) -> float:
-        """Mean probability, under the tilt, that a chain stays where it is for a step."""
-        log_w = self.pilot.log_weights
-        here = log_w[: self.block]
-        others = torch.exp((log_w[None, self.block :] - here[:, None]).clamp(max=0.0)).mean(-1)
-        share = torch.softmax(here, 0)
-        return float((share * (1 - others)).sum().item())
 
     def _uniform(self, n: int) -> Tensor:
         return torch.rand(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.latent_criterion import draw_x
-from btgm_cli.tuned.acceptance import DEFENSIVE, Acceptance, mixed
-from btgm_cli.tuned.flows import Flow
+from btgm_cli.core.results import State
+from btgm_cli.tuned.acceptance import Acceptance
+from btgm_cli.tuned.flows import Flow, build_flow
+from btgm_cli.tuned.mixture import DEFENSIVE, THINNEST, Mixture, Offered
 
 BLOCK = 10_000
 """Latent draws proposed at once; bounds memory."""
@@ -28,14 +32,35 @@ class TunedModel:
     def __init__(
         self, model: GenerativeModel, flow: Flow, acceptance: Acceptance | None = None
     ) -> None:
-        self.model = model
-        self.flow = flow
-        self.acceptance = acceptance
+        self.model, self.flow, self.acceptance = model, flow, acceptance
+        self.mixture = Mixture(model, flow)
 
-    def latent(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    @classmethod
+    def of(
+        cls,
+        model: GenerativeModel,
+        flow_settings: Mapping[str, Any],
+        flow_state: State,
+        acceptance_state: State | None = None,
+        device: torch.device | str = "cpu",
+    ) -> TunedModel:
+        """The tuned model that was kept: a flow and an acceptance of its own, with these weights.
+
+        Args:
+            model: the frozen generator, on `device`.
+            flow_settings: `Flow.settings` of the flow.
+            flow_state: its weights.
+            acceptance_state: those of the learned acceptance; None or empty where there is none.
+            device: where the draws are made.
+        """
+        flow = build_flow(flow_settings, flow_state).to(device)
+        acceptance = Acceptance.of(acceptance_state).to(device) if acceptance_state else None
+        return cls(model, flow, acceptance)
+
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z ~ q̂ of shape (n, D) with log q̂(z) in nats of shape (n,)."""
         if self.acceptance is None or self.acceptance.is_open:
-            return flow_draws(self.model, self.flow, n, generator)
+            return self.mixture.flow_draws(n, generator)
         kept: list[tuple[Tensor, Tensor]] = []
         missing = n
         while missing > 0:
@@ -47,15 +72,15 @@ class TunedModel:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw x ~ p(x|z), z ~ q̂, of shape (n, *X)."""
-        z, _ = self.latent(n, generator)
+        z, _ = self.draw(n, generator)
         return draw_x(self.model, z, generator)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q̂(z) in nats, shape (n,), for any z (n, D); −inf where inverting fails."""
-        log_ratio = flow_log_ratio(self.model, self.flow, z)
+        offered = self.mixture.at(z)
         if self.acceptance is None or self.acceptance.is_open:
-            return self.model.prior_log_prob(z) + log_ratio
-        return self._sifted(self.acceptance, z, log_ratio)[1]
+            return self.model.prior_log_prob(z) + offered.log_flow
+        return self._sifted(self.acceptance, offered)[1]
 
     def _kept(
         self, acceptance: Acceptance, n: int, generator: torch.Generator
@@ -66,45 +91,20 @@ class TunedModel:
         count = int((torch.rand(n, generator=generator, device=device) < DEFENSIVE).sum())
         from_p = self.model.sample_prior(count, generator)
         with torch.no_grad():
-            # Inverting the flow is dear. Where the flow's density is left out, a is only larger:
-            # most draws of p are refused even so.
-            at_most = acceptance.log_accept(from_p, from_p.new_full((count,), -math.inf))
-            hopeful = log_u[:count] < at_most
-        z, log_q = flow_draws(self.model, self.flow, n - count, generator)
-        log_ratio = log_q - self.model.prior_log_prob(z)
-        from_p = from_p[hopeful]
-        log_ratio = torch.cat([flow_log_ratio(self.model, self.flow, from_p), log_ratio])
-        z, log_u = torch.cat([from_p, z]), torch.cat([log_u[:count][hopeful], log_u[count:]])
-        log_a, log_q = self._sifted(acceptance, z, log_ratio)
-        order = torch.randperm(len(z), generator=generator, device=device)
+            # Where m is thinnest a is largest: most draws of p are refused even so.
+            hopeful = log_u[:count] < acceptance.log_accept(from_p, THINNEST)
+        of_flow = self.mixture.draw_flow(n - count, generator)
+        offered = self.mixture.at(from_p[hopeful]).then(of_flow)
+        log_u = torch.cat([log_u[:count][hopeful], log_u[count:]])
+        log_a, log_q = self._sifted(acceptance, offered)
+        order = torch.randperm(len(log_u), generator=generator, device=device)
         keep = order[(log_u < log_a)[order]]
-        return z[keep], log_q[keep]
+        return offered.z[keep], log_q[keep]
 
-    def _sifted(
-        self, acceptance: Acceptance, z: Tensor, log_ratio: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """log a and log q̂ at z (n, D), each of shape (n,), given log q_flow − log p there."""
+    def _sifted(self, acceptance: Acceptance, offered: Offered) -> tuple[Tensor, Tensor]:
+        """log a and log q̂ of what is offered, each of shape (n,)."""
+        z, log_ratio = offered.z, offered.log_ratio
         with torch.no_grad():
             log_a = acceptance.log_accept(z, log_ratio)
-        log_q = self.model.prior_log_prob(z) + mixed(log_ratio) + log_a
+        log_q = self.model.prior_log_prob(z) + log_ratio + log_a
         return log_a, log_q - acceptance.log_mean.to(z)
-
-
-def flow_draws(
-    model: GenerativeModel, flow: Flow, n: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """n draws z (n, D) of the flow itself with their log density (n,), nats."""
-    z0 = model.sample_prior(n, generator)
-    with torch.no_grad():
-        z, log_det = flow(z0)
-    return z, model.prior_log_prob(z0) - log_det
-
-
-def flow_log_ratio(model: GenerativeModel, flow: Flow, z: Tensor) -> Tensor:
-    """log q_flow(z) − log p(z), shape (n,), for any z (n, D); −inf where inverting fails."""
-    if not len(z):
-        return z.new_zeros(0)
-    with torch.no_grad():
-        z0, log_det = flow.inverse(z)
-        log_ratio = model.prior_log_prob(z0) - log_det - model.prior_log_prob(z)
-    return torch.where(torch.isfinite(log_ratio), log_ratio, -math.inf)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.tuned.acceptance import (
-    DEFENSIVE,
     Acceptance,
     choose_level,
     log_acceptance,
-    mixed,
     share_and_error,
 )
 from btgm_cli.tuned.flows import Flow
-from btgm_cli.tuned.model import BLOCK, flow_draws, flow_log_ratio
+from btgm_cli.tuned.mixture import DEFENSIVE, THINNEST, Mixture, Offered, mixed
+from btgm_cli.tuned.model import BLOCK
 
 Pairs = tuple[Tensor, Tensor]
 """z (n, D) and f (n,)."""
@@ -124,7 +121,7 @@ def is_needed(
     generator: torch.Generator,
 ) -> bool:
     """Is the flow further than `GOOD_ENOUGH` from the tilt, by a few draws and their true f?"""
-    z, log_q = flow_draws(f.model, flow, N_GUARD, generator)
+    z, log_q = Mixture(f.model, flow).flow_draws(N_GUARD, generator)
     log_w = beta * evaluate(f, z).double() - (log_q - f.model.prior_log_prob(z)).double()
     gap = torch.logsumexp(log_w, 0) - math.log(N_GUARD) - log_w.mean()
     return bool(gap > GOOD_ENOUGH)
@@ -149,16 +146,17 @@ def calibrate(
     Returns:
         The criterion evaluations spent.
     """
+    mixture = Mixture(f.model, flow)
     blocks = [
-        _Offered.draw(acceptance, f.model, flow, BLOCK, generator)
-        for _ in range(N_CALIBRATE // BLOCK)
+        _weighted(acceptance, mixture, BLOCK, generator) for _ in range(N_CALIBRATE // BLOCK)
     ]
-    log_weight = torch.cat([block.log_weight for block in blocks])
+    log_weight = torch.cat([log_weight for _, log_weight in blocks])
     level = choose_level(log_weight, least_share, GOOD_ENOUGH)
-    offered = _Offered.draw(acceptance, f.model, flow, N_GUARD, generator)
+    offered, of_guard = _weighted(acceptance, mixture, N_GUARD, generator)
     tilt = acceptance.beta * evaluate(f, offered.z).double()
-    sifted = _loss(offered.log_a(level), tilt - mixed(offered.log_ratio))
-    plain = (offered.log_ratio - tilt)[offered.of_prior :].mean()
+    log_flow = offered.log_flow.double()
+    sifted = _loss(log_acceptance(of_guard, level), tilt - mixed(log_flow))
+    plain = (log_flow - tilt)[_of_prior(N_GUARD) :].mean()
     if not sifted < plain:
         acceptance.open()
         return N_GUARD
@@ -169,43 +167,22 @@ def calibrate(
     return N_GUARD
 
 
-@dataclass(frozen=True)
-class _Offered:
-    """Draws of the mixture m, those of p first.
+def _weighted(
+    acceptance: Acceptance, mixture: Mixture, n: int, generator: torch.Generator
+) -> tuple[Offered, Tensor]:
+    """Draws of m, those of p first, and the log weights that the acceptance gives, float64."""
+    of_flow = mixture.draw_flow(n - _of_prior(n), generator)
+    from_p = mixture.model.sample_prior(_of_prior(n), generator)
+    with torch.no_grad():
+        largest = acceptance.log_weight(of_flow.z, of_flow.log_ratio).max()
+        hopeful = acceptance.log_weight(from_p, THINNEST) > largest - NEGLIGIBLE
+        offered = mixture.at(from_p, hopeful).then(of_flow)
+        return offered, acceptance.log_weight(offered.z, offered.log_ratio).double()
 
-    Of shape (n,), float64: log q_flow − log p, and the log weight that the acceptance gives.
-    """
 
-    z: Tensor
-    of_prior: int
-    log_ratio: Tensor
-    log_weight: Tensor
-
-    @classmethod
-    def draw(
-        cls,
-        acceptance: Acceptance,
-        model: GenerativeModel,
-        flow: Flow,
-        n: int,
-        generator: torch.Generator,
-    ) -> _Offered:
-        of_prior = round(DEFENSIVE * n)
-        z, log_q = flow_draws(model, flow, n - of_prior, generator)
-        ratio = log_q - model.prior_log_prob(z)
-        z_prior = model.sample_prior(of_prior, generator)
-        with torch.no_grad():
-            largest = acceptance.log_weight(z, ratio).max()
-            ratio_prior = z.new_full((of_prior,), -math.inf)
-            hopeful = acceptance.log_weight(z_prior, ratio_prior) > largest - NEGLIGIBLE
-            ratio_prior[hopeful] = flow_log_ratio(model, flow, z_prior[hopeful])
-            z, ratio = torch.cat([z_prior, z]), torch.cat([ratio_prior, ratio])
-            weight = acceptance.log_weight(z, ratio)
-        return cls(z, of_prior, ratio.double(), weight.double())
-
-    def log_a(self, level: float) -> Tensor:
-        """Log of the acceptance at this level, shape (n,)."""
-        return log_acceptance(self.log_weight, level)
+def _of_prior(n: int) -> int:
+    """How many of n draws of m are p's own."""
+    return round(DEFENSIVE * n)
 
 
 def _screened(

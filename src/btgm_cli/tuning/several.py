@@ -137,7 +137,7 @@ class SeveralTargets:
     def _look(self, visits: Visits) -> Reached:
         """The terms under the tuned model as it stands."""
         n = self._problem.settings.n_eval
-        z, _ = visits.tuned.latent(n, visits.generator("several", len(visits.points)))
+        z, _ = visits.tuned.draw(n, visits.generator("several", len(visits.points)))
         self.f_evals += n
         return Reached(evaluate(self._problem.f.terms, z).double().cpu())
 

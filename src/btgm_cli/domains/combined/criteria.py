@@ -43,9 +43,14 @@ class Affine:
         inner = self.of.own_beta if isinstance(self.of, Rescaled) else 1.0
         return self.scale * inner
 
-    def under(self, model: GenerativeModel, generator: torch.Generator) -> Affine:
+    def under(
+        self,
+        model: GenerativeModel,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> Affine:
         """With f₁ as it is once p is known."""
-        return Affine(settled(self.of, model, generator), self.scale, self.shift)
+        return Affine(settled(self.of, model, generator, device), self.scale, self.shift)
 
     def __getattr__(self, name: str) -> Any:
         """The classes, if f₁ has any."""
@@ -76,14 +81,20 @@ class Normalized:
         expected = "is to be normalized under a model: call its method `under` first"
         raise SettingError("criterion", type(self.of).__name__, expected)
 
-    def under(self, model: GenerativeModel, generator: torch.Generator) -> Affine:
-        """The normalized criterion, by `N_NORMALIZE` draws of p.
+    def under(
+        self,
+        model: GenerativeModel,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> Affine:
+        """The normalized criterion, by `N_NORMALIZE` draws of p, evaluated on `device`.
 
         Raises:
             SettingError: f₁ is constant under p, or not finite.
         """
-        of = settled(self.of, model, generator)
-        f = evaluate(LatentCriterion(model, of), model.sample_prior(N_NORMALIZE, generator))
+        of = settled(self.of, model, generator, device)
+        z = model.sample_prior(N_NORMALIZE, generator).to(device)
+        f = evaluate(LatentCriterion(model, of, device=device), z)
         mean, std = f.double().mean().item(), f.double().std().item()
         if not 0 < std < float("inf"):
             expected = f"cannot be normalized: its standard deviation under p is {std:g}"
@@ -121,9 +132,16 @@ class WeightedSum:
         """The same terms with other weights, in order."""
         return WeightedSum(self.terms, dict(zip(self.terms, weights, strict=True)))
 
-    def under(self, model: GenerativeModel, generator: torch.Generator) -> WeightedSum:
+    def under(
+        self,
+        model: GenerativeModel,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> WeightedSum:
         """With the terms as they are once p is known."""
-        known = {name: settled(term, model, generator) for name, term in self.terms.items()}
+        known = {
+            name: settled(term, model, generator, device) for name, term in self.terms.items()
+        }
         return WeightedSum(known, self.weights)
 
     def __getattr__(self, name: str) -> Any:

@@ -182,7 +182,7 @@ class VaeNetwork(StoredNetwork):
 
     def correlate(self, white: Tensor) -> Tensor:
         """AR(1) noise of unit variance from white noise (n, points)."""
-        rho = self.rho()
+        rho = self.rho().to(white.device)
         lags = torch.arange(self.points, device=white.device)
         lags = lags[:, None] - lags
         weights = torch.where(lags >= 0, rho ** lags.clamp(min=0), 0.0)

@@ -1,12 +1,22 @@
 """Normalizing flows on the latent space; the only place that knows Pyro."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from btgm_cli.core.results import State
 from btgm_cli.tuned.flows.base import Flow, read_flow_file, save_flow
 from btgm_cli.tuned.flows.iaf import InverseAutoregressive
 from btgm_cli.tuned.flows.spline_coupling import SplineCoupled
 
-__all__ = ["Flow", "InverseAutoregressive", "SplineCoupled", "load_flow", "save_flow"]
+__all__ = [
+    "Flow",
+    "InverseAutoregressive",
+    "SplineCoupled",
+    "build_flow",
+    "load_flow",
+    "save_flow",
+]
 
 
 def load_flow(path: Path) -> Flow:
@@ -15,8 +25,13 @@ def load_flow(path: Path) -> Flow:
     Raises:
         SettingError: the file is missing or is no flow.
     """
-    settings, state = read_flow_file(path)
+    return build_flow(*read_flow_file(path))
+
+
+def build_flow(settings: Mapping[str, Any], state: State) -> Flow:
+    """A flow of its own with the `settings` and the weights of another."""
+    arguments = dict(settings)
     families = {"iaf": InverseAutoregressive, "spline_coupling": SplineCoupled}
-    flow: Flow = families[settings.pop("family")](**settings)
+    flow: Flow = families[arguments.pop("family")](**arguments)
     flow.load_state_dict(state)
     return flow

@@ -22,6 +22,7 @@ from torch import Tensor
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import CHUNK
 from btgm_cli.core.results import Reference
+from btgm_cli.tilt.bisection import bisect
 from btgm_cli.tilt.estimates import importance_reference, pareto_smoothed
 from btgm_cli.truth.references import STRONGEST
 
@@ -227,13 +228,7 @@ def _beta_at(kl: float, f: Tensor, tilts: Sequence[Reference]) -> float | None:
     if above is None:
         return None
     low, high = tilts[above - 1].beta if above else 0.0, tilts[above].beta
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        if importance_reference(middle, f).kl < kl:
-            low = middle
-        else:
-            high = middle
-    return high
+    return bisect(lambda beta: importance_reference(beta, f).kl < kl, low, high, BISECTIONS)[1]
 
 
 def _difficulty(tilt: Reference, f: Tensor, norms: Tensor) -> tuple[float, float]:
