@@ -176,6 +176,10 @@ def test_a_constant_in_f_changes_nothing(shift, goal):
         assert one.figures.moments.n == other.figures.moments.n
 
 
+def test_a_mean_that_p_has_takes_no_more_draws_than_any():
+    assert quick(Linear(), Target(C_f=0.0)).points[0].figures.moments.n == QUICK.n_eval
+
+
 @pytest.mark.parametrize(
     ("target", "told"),
     [

@@ -49,6 +49,11 @@ class Goal:
         """What is reached minus what is wanted."""
         return (moments.kl if self.quantity is Quantity.KL else moments.mean) - self.value
 
+    def allowed(self, prior: Moments) -> float:
+        """The tolerance in absolute terms, given the moments of f under p."""
+        scale = self.value if self.quantity is Quantity.KL else abs(self.residual(prior))
+        return self.tolerance * scale
+
     def error(self, moments: Moments) -> float:
         """Standard error of the residual."""
         return moments.kl_se if self.quantity is Quantity.KL else moments.mean_se
@@ -85,8 +90,7 @@ def init(goal: Goal, prior: Moments) -> Search:
     if not prior.var > 0 or not math.isfinite(prior.var):
         expected = f"cannot be steered to: the criterion's variance under p is {prior.var:g}"
         raise SettingError(f"target ({goal.quantity})", goal.value, expected)
-    scale = goal.value if goal.quantity is Quantity.KL else abs(goal.residual(prior))
-    search = Search(goal, 0.0, goal.tolerance * scale)
+    search = Search(goal, 0.0, goal.allowed(prior))
     if goal.residual(prior) >= -max(search.tolerance, 2 * goal.error(prior)):
         return replace(search, converged=True)  # p itself is the closest model that qualifies
     if goal.quantity is Quantity.KL:

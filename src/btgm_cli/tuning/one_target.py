@@ -43,7 +43,7 @@ class OneTarget:
 
     def first(self, visits: Visits) -> Tilt:
         """P itself."""
-        return Tilt(0.0)
+        return Tilt(0.0, self._precise)
 
     def next(self, visits: Visits) -> Tilt | None:
         """Where the search sends us from the last point."""
@@ -56,7 +56,7 @@ class OneTarget:
         self._search, self._state = search, _state(search, moments)
         if self._most or search.converged or search.updates >= self.max_updates:
             return None
-        return Tilt(search.beta, enough=self._precise)
+        return Tilt(search.beta, self._precise)
 
     def row(self) -> Row:
         """The search after the last visit; `lower`, `upper` and `next_beta` are its bracket."""
@@ -82,8 +82,11 @@ class OneTarget:
 
     def _precise(self, moments: Moments) -> bool:
         """Is the Monte-Carlo error small beside what the target allows?"""
-        assert self._search is not None
-        return 2 * self.goal.error(moments) <= self._search.tolerance
+        error = 2 * self.goal.error(moments)
+        if self._search is not None:
+            return error <= self._search.tolerance
+        # Of p: beside the distance, unless that is too small to be told from none.
+        return error <= self.goal.allowed(moments) or self.goal.residual(moments) >= -error
 
 
 def _infeasible(goal: Goal, most: Bound, prior: Moments) -> Outcome:
