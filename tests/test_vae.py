@@ -13,16 +13,18 @@ from btgm_cli.core.contracts import GenerativeModel, StochasticDecoder
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.load.generator import StochasticVae, Vae, load_vae
 from btgm_cli.domains.load.network import Coupling, VaeNetwork
-from btgm_cli.domains.load.training import gates as load_gates
-from btgm_cli.domains.load.training.gates import (
+from btgm_cli.domains.load.pretraining import gates as load_gates
+from btgm_cli.domains.load.pretraining.gates import (
     autocorrelation,
     evaluate_vae,
     profile_difference,
     relative,
     statistics,
 )
-from btgm_cli.domains.load.training.vae import VaeSettings, VaeTrainee, train_vae
+from btgm_cli.domains.load.pretraining.jobs import VaeJob
+from btgm_cli.domains.load.pretraining.vae import VaeSettings, VaeTrainee
 from btgm_cli.domains.load.weekly import WeeklyLoad
+from btgm_cli.domains.pretraining.loop import run_loop
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.store.checkpoints import find_checkpoint, save_network
 
@@ -181,10 +183,16 @@ def test_a_saved_vae_is_the_same(network, tmp_path):
         load_vae("gan_mnist")
 
 
+def train(run: RunSettings, load: WeeklyLoad) -> VaeNetwork:
+    trainee = VaeTrainee(load.training(), SMALL, run.seed, run.torch_device)
+    run_loop(trainee, SMALL, run)
+    return trainee.network
+
+
 def test_killed_and_resumed_is_the_same_to_the_bit(load, tmp_path, monkeypatch):
     whole = RunSettings("net", out=str(tmp_path / "whole"), save_every=2, device="cpu")
     parted = replace(whole, out=str(tmp_path / "parted"))
-    expected, _ = train_vae(SMALL, whole, load)
+    expected = train(whole, load)
     step = VaeTrainee.step
 
     def killed(self, index):
@@ -194,12 +202,12 @@ def test_killed_and_resumed_is_the_same_to_the_bit(load, tmp_path, monkeypatch):
 
     monkeypatch.setattr(VaeTrainee, "step", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_vae(SMALL, parted, load)
+        train(parted, load)
     monkeypatch.setattr(VaeTrainee, "step", step)
-    found, _ = train_vae(SMALL, replace(parted, resume=True), load)
+    found = train(replace(parted, resume=True), load)
     ours, theirs = found.state_dict(), expected.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    other, _ = train_vae(SMALL, replace(whole, seed=1), load)
+    other = train(replace(whole, seed=1), load)
     assert not torch.equal(other.spread.weight, expected.spread.weight)
 
 
@@ -289,7 +297,8 @@ def test_training_leaves_weights_card_and_pictures(load, tmp_path, monkeypatch, 
 
 
 def test_config_holds_every_setting_at_its_default():
-    assert read_settings(["model=vae_energy"])[0] == VaeSettings()
+    kind, settings, _ = read_settings(["model=vae_energy"])
+    assert (kind, settings) == (VaeJob, VaeSettings())
 
 
 def test_what_ships_is_small_and_makes_weeks_of_ten_households():
