@@ -1,5 +1,6 @@
 """Meter readings cut into weeks, on files made here."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +197,7 @@ def test_a_file_of_no_use_is_refused_by_name(case, tmp_path, capsys):
     path = tmp_path / "a.csv"
     path.write_text(content)
     out = tmp_path / "out"
-    assert main(["data", "build", "load", "--input", str(path), "--out", str(out)]) == 2
+    assert main(["data", "build", "load", "--input", str(path), f"out={out}"]) == 2
     told = capsys.readouterr().err
     assert str(path) in told
     assert message in told
@@ -205,7 +206,7 @@ def test_a_file_of_no_use_is_refused_by_name(case, tmp_path, capsys):
 
 
 def test_unknown_zone_and_missing_file_are_named(tmp_path):
-    with pytest.raises(SettingError, match=r"--timezone='Europe/Lundon'"):
+    with pytest.raises(SettingError, match=r"^timezone='Europe/Lundon'"):
         build_weekly([], "Europe/Lundon")
     with pytest.raises(DataError, match=r"nowhere\.csv: not found"):
         build_weekly([tmp_path / "nowhere.csv"], LONDON)
@@ -226,11 +227,57 @@ def test_what_is_built_is_what_is_loaded(january, tmp_path, monkeypatch, capsys)
     assert load.week.tolist() == [0, 1, 2]
 
 
+def test_local_time_is_that_of_the_time_zone_given(january, tmp_path, capsys):
+    path = csv(published(january), tmp_path / "a.csv")
+    given = ["build", "load", "--input", str(path), "timezone=Asia/Tokyo", f"data_dir={tmp_path}"]
+    assert main(["data", *given]) == 0
+    capsys.readouterr()
+    first = january["value"][january["time"] == "2013-01-06 15:00"].item()  # Monday in Tokyo
+    assert load_weekly(tmp_path).load_kw[0, 0].item() == pytest.approx(first / 5)
+
+
 def test_own_readings_credit_nobody_else(january, tmp_path, capsys):
     path = csv(own(january), tmp_path / "mine.csv")
-    assert main(["data", "build", "load", "--input", str(path), "--out", str(tmp_path)]) == 0
+    assert main(["data", "build", "load", f"out={tmp_path}", "--input", str(path)]) == 0
     assert "Low Carbon London" not in capsys.readouterr().out
     assert "mine.csv" in (tmp_path / "ATTRIBUTION.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["fetch", "cifar"], "data='cifar': choose one of load, mnist"),
+        (["fetch", "load"], "data='fetch load': type btgm data build load --input FILE ..."),
+        (["build", "load"], "data='build load': type btgm data build load --input FILE ..."),
+        (["build", "mnist", "a.csv"], "data='build mnist a.csv': type btgm data fetch mnist"),
+        (["get", "mnist"], "data='get mnist': type btgm data fetch mnist"),
+        (["fetch", "mnist", "out=here"], "out='here': unknown setting; choose from data_dir"),
+        (["build", "load", "--out", "here"], "--out='': unknown setting; choose from timezone, "),
+        (["build", "load", "--input", "a.csv", "zone=x"], "zone='x': unknown setting"),
+        (["build", "load", "--input", "a.csv", "timezone="], "timezone='': no such time zone"),
+        (["build", "load", "--input", "b.csv"], "b.csv: not found"),
+    ],
+)
+def test_data_that_cannot_be_had_is_told_in_one_line(
+    arguments, told, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("a.csv").touch()
+    assert main(["data", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert printed.err.count("\n") == 1
+    assert not printed.out
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_the_help_has_all_data_with_their_settings(capsys):
+    assert main(["data", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "timezone: Europe/London" in printed
+    assert "LCLid,tstp,energy(kWh/hh)" in printed
+    assert "mnist:" in printed
 
 
 def test_missing_and_damaged_weekly_load_are_told(tmp_path):
