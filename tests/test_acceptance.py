@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
-from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.analytic.criteria import ClosedForm, Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.truth.evaluation import examine
-from btgm_cli.truth.references import ClosedForm
 from btgm_cli.tuned.acceptance import (
     Acceptance,
     choose_level,

@@ -13,6 +13,7 @@ import platformdirs
 import pytest
 import torch
 
+from btgm_cli.cli import main
 from btgm_cli.core.errors import DataError
 from btgm_cli.domains.digits import mnist as data
 from btgm_cli.domains.digits.mnist import IdxFile, fetch_mnist, load_mnist, read_idx
@@ -152,6 +153,12 @@ def test_fetch_tries_mirrors_in_turn(mirror, tmp_path, monkeypatch):
     fetch_mnist(tmp_path / "data", [NOWHERE, address])
     assert sorted(asked) == sorted(arrays())
     assert len(load_mnist(tmp_path / "data").train_labels) == 6
+
+
+def test_the_command_says_where_the_files_are(small_mnist, tmp_path, capsys):
+    folder = write(tmp_path / "mnist", small_mnist)
+    assert main(["data", "fetch", "mnist", f"data_dir={tmp_path}"]) == 0
+    assert capsys.readouterr().out == f"MNIST is in {folder}\n"
 
 
 def test_fetch_keeps_sound_files_and_mends_damaged_ones(mirror, tmp_path, small_mnist):

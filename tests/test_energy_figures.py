@@ -13,15 +13,14 @@ import torch
 from experiments.bench.rivals import weighted_quantile
 
 from btgm_cli.cli import main
-from btgm_cli.cli.config import choices, compose_config
+from btgm_cli.cli.config import compose_config
+from btgm_cli.cli.figure import QUICK, load_figure
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
-from btgm_cli.domains.digits.figures.recipes import QUICK
-from btgm_cli.domains.load.figures.recipes import WEEKS
 from btgm_cli.domains.load.scenario_pictures import scenarios_figure
 from btgm_cli.domains.load.scenarios import Scenarios, band, timestamps, write_scenarios
 from btgm_cli.store.data_dir import DATA_DIR_VARIABLE
@@ -106,14 +105,16 @@ def test_fig2_is_drawn_from_a_table_of_half_hours(made):
     assert (made / "fig2.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_each_recipe_has_its_experiments_and_the_papers_budget():
-    rho = {"fig2": 0.01, "fig8": 1e-4, "fig9": 0.01}
-    for name, recipe in WEEKS.items():
-        for criterion in recipe.criteria:
-            assert f"{name}_{criterion}" in choices("experiment")
-            cfg = compose_config("run", recipe.overrides(criterion, quick=False))
-            assert cfg.target.rho == rho[name]
-            assert recipe.overrides(criterion, quick=True)[0] == f"experiment={name}_{criterion}"
+@pytest.mark.parametrize(("name", "rho"), [("fig2", 0.01), ("fig8", 1e-4), ("fig9", 0.01)])
+def test_each_figure_has_its_experiments_and_the_papers_budget(name, rho):
+    runs, quick = load_figure(name).runs(), load_figure(name, quick=True).runs()
+    assert len(runs) == 2
+    for criterion, overrides in runs.items():
+        cfg = compose_config("run", overrides)
+        assert cfg.target.rho == rho
+        assert cfg.model._target_.endswith("load_vae")
+        assert quick[criterion][0] == overrides[0] == f"experiment={name}_{criterion}"
+        assert compose_config("run", quick[criterion]).target.betas == [0, 0.05]
     assert -math.log(0.01) == pytest.approx(4.61, abs=0.01)
 
 

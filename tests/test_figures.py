@@ -14,7 +14,6 @@ from btgm_cli.cli import figure, main
 from btgm_cli.cli.config import compose_config
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.digits.figures.numbers import tilt_at
-from btgm_cli.domains.digits.figures.recipes import RECIPES
 from btgm_cli.domains.digits.figures.strokes import thickness
 
 NUMBERS = {
@@ -93,11 +92,26 @@ def test_no_tilt_is_named_where_none_is_known():
         assert np.isnan(tilt_at(table, kl)).all()
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.kl])
-def test_the_recipes_visit_the_papers_betas(name):
-    recipe = RECIPES[name]
-    assert compose_config("run", [f"experiment={name}"]).target.betas == list(recipe.kl)
-    assert set(recipe.quick_betas) <= set(recipe.kl)
+@pytest.mark.parametrize("name", ["fig5", "fig6", "fig7"])
+def test_the_figures_visit_the_papers_betas(name):
+    paper = list(figure.load_figure(name).kl)
+    (overrides,) = figure.load_figure(name).runs().values()
+    assert compose_config("run", overrides).target.betas == paper
+    (quick,) = figure.load_figure(name, quick=True).runs().values()
+    assert set(compose_config("run", quick).target.betas) < set(paper)
+
+
+@pytest.mark.parametrize("name", figure.FIGURES)
+def test_a_quick_figure_is_the_same_one_with_fewer_draws(name):
+    full, quick = figure.load_figure(name), figure.load_figure(name, quick=True)
+    assert type(full) is type(quick)
+    assert full.runs().keys() == quick.runs().keys()
+    for run, overrides in quick.runs().items():
+        assert overrides[: len(full.runs()[run])] == full.runs()[run]
+    small = {"n", "draws", "betas"}
+    kept = {key: value for key, value in vars(full).items() if key not in small}
+    assert kept == {key: value for key, value in vars(quick).items() if key not in small}
+    assert vars(full) != vars(quick)
 
 
 def test_fig6_has_the_papers_kl_beside_ours(quick):

@@ -12,16 +12,16 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.digits.classifier import Classifier, load_classifier
 from btgm_cli.domains.digits.generator import load_gan
 from btgm_cli.domains.digits.mnist import Mnist
-from btgm_cli.domains.digits.training.classifier import ClassifierSettings
-from btgm_cli.domains.digits.training.gan import GanSettings
-from btgm_cli.domains.digits.training.gates import (
+from btgm_cli.domains.digits.pretraining import jobs
+from btgm_cli.domains.digits.pretraining.classifier import ClassifierSettings
+from btgm_cli.domains.digits.pretraining.gan import GanSettings
+from btgm_cli.domains.digits.pretraining.gates import (
     calibration_error,
     evaluate_classifier,
     evaluate_generator,
     frechet_distance,
 )
-from btgm_cli.domains.pretraining import jobs
-from btgm_cli.domains.pretraining.gates import Evaluation, Gate
+from btgm_cli.domains.pretraining.gates import Gate, GateReport
 from btgm_cli.store.checkpoints import checkpoint_hash, save_network
 
 SMALL = ["model.steps=2", "model.channels=2", "model.hidden=8", "device=cpu", "threads=1"]
@@ -42,7 +42,7 @@ def judge(tmp_path) -> str:
     """The path of a small untrained classifier, quick to ask."""
     with torch.random.fork_rng():
         save_network(tmp_path / "judge.safetensors", Classifier(2, 8))
-    return f"classifier={tmp_path / 'judge.safetensors'}"
+    return f"model.classifier={tmp_path / 'judge.safetensors'}"
 
 
 def normal(n: int, d: int) -> torch.Tensor:
@@ -84,8 +84,8 @@ def test_calibration_error_by_hand():
 def test_gate_tells_its_range_and_verdict():
     assert str(Gate("share", 0.95, low=0.9)).split() == ["share", "0.9500", ">=", "0.9", "pass"]
     assert str(Gate("distance", 3.5, high=3.0)).endswith("FAIL")
-    assert Evaluation([Gate("a", 1.0, low=0.0)], {}).passed
-    assert not Evaluation([Gate("a", float("nan"), low=0.0)], {}).passed
+    assert GateReport([Gate("a", 1.0, low=0.0)], {}).passed
+    assert not GateReport([Gate("a", float("nan"), low=0.0)], {}).passed
 
 
 def test_classifier_is_judged_by_the_test_images(digits):
@@ -97,7 +97,7 @@ def test_classifier_is_judged_by_the_test_images(digits):
 
 
 def test_generator_is_judged_by_share_confidence_and_distance(digits, monkeypatch):
-    monkeypatch.setattr("btgm_cli.domains.digits.training.gates.SAMPLES", 200)
+    monkeypatch.setattr("btgm_cli.domains.digits.pretraining.gates.SAMPLES", 200)
     evaluation = evaluate_generator(load_gan().generator, load_classifier(), digits)
     metrics = evaluation.metrics
     shares = [metrics[f"share_of_{digit}"] for digit in range(10)]
@@ -137,8 +137,8 @@ def test_a_trained_network_can_be_measured_again(digits, tmp_path, capsys):
 
 
 def test_all_gates_passed_is_exit_code_zero(monkeypatch, capsys):
-    passed = Evaluation([Gate("anything", 1.0, low=0.0)], {"more": 2.0})
-    monkeypatch.setattr("btgm_cli.cli.train.evaluate", lambda settings, run: passed)
+    passed = GateReport([Gate("anything", 1.0, low=0.0)], {"more": 2.0})
+    monkeypatch.setattr("btgm_cli.cli.train.evaluate", lambda kind, settings, run: passed)
     assert main(["model=gan_mnist", "evaluate_only=true"]) == 0
     assert "pass" in capsys.readouterr().out
 
@@ -149,10 +149,11 @@ def test_configs_hold_every_setting_at_its_default():
         "gan_mnist",
         "vae_energy",
     ]
-    gan, run = read_settings(["model=gan_mnist"])
-    assert gan == GanSettings()
+    kind, gan, run = read_settings(["model=gan_mnist"])
+    assert (kind, gan) == (jobs.GanJob, GanSettings())
     assert run.name == "gan_mnist"
-    assert read_settings(["model=classifier_mnist"])[0] == ClassifierSettings()
+    kind, classifier, _ = read_settings(["model=classifier_mnist"])
+    assert (kind, classifier) == (jobs.ClassifierJob, ClassifierSettings())
 
 
 BAD = {
@@ -163,7 +164,10 @@ BAD = {
     "wrong type": (["model=gan_mnist", "model.steps=few"], r"model\.steps='few': must be int"),
     "wrong choice": (["model=gan_mnist", "model.objective=x"], r"choose one of wgan_gp, ns_r1"),
     "no data": (["model=gan_mnist", "data_dir=nowhere"], r"btgm data fetch mnist"),
-    "bad judge": (["model=gan_mnist", "classifier=x"], r"classifier='x': no such checkpoint"),
+    "bad judge": (
+        ["model=gan_mnist", "model.classifier=x"],
+        r"model\.classifier='x': no such checkpoint",
+    ),
 }
 
 

@@ -196,7 +196,7 @@ def test_a_file_of_no_use_is_refused_by_name(case, tmp_path, capsys):
     path = tmp_path / "a.csv"
     path.write_text(content)
     out = tmp_path / "out"
-    assert main(["data", "build", "load", "--input", str(path), "--out", str(out)]) == 2
+    assert main(["data", "build", "load", "--input", str(path), f"out={out}"]) == 2
     told = capsys.readouterr().err
     assert str(path) in told
     assert message in told
@@ -205,7 +205,7 @@ def test_a_file_of_no_use_is_refused_by_name(case, tmp_path, capsys):
 
 
 def test_unknown_zone_and_missing_file_are_named(tmp_path):
-    with pytest.raises(SettingError, match=r"--timezone='Europe/Lundon'"):
+    with pytest.raises(SettingError, match=r"^timezone='Europe/Lundon'"):
         build_weekly([], "Europe/Lundon")
     with pytest.raises(DataError, match=r"nowhere\.csv: not found"):
         build_weekly([tmp_path / "nowhere.csv"], LONDON)
@@ -226,9 +226,18 @@ def test_what_is_built_is_what_is_loaded(january, tmp_path, monkeypatch, capsys)
     assert load.week.tolist() == [0, 1, 2]
 
 
+def test_local_time_is_that_of_the_time_zone_given(january, tmp_path, capsys):
+    path = csv(published(january), tmp_path / "a.csv")
+    given = ["build", "load", "--input", str(path), "timezone=Asia/Tokyo", f"data_dir={tmp_path}"]
+    assert main(["data", *given]) == 0
+    capsys.readouterr()
+    first = january["value"][january["time"] == "2013-01-06 15:00"].item()  # Monday in Tokyo
+    assert load_weekly(tmp_path).load_kw[0, 0].item() == pytest.approx(first / 5)
+
+
 def test_own_readings_credit_nobody_else(january, tmp_path, capsys):
     path = csv(own(january), tmp_path / "mine.csv")
-    assert main(["data", "build", "load", "--input", str(path), "--out", str(tmp_path)]) == 0
+    assert main(["data", "build", "load", f"out={tmp_path}", "--input", str(path)]) == 0
     assert "Low Carbon London" not in capsys.readouterr().out
     assert "mine.csv" in (tmp_path / "ATTRIBUTION.txt").read_text()
 

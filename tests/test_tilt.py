@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.seeds import derived_generator
-from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.criteria import ClosedForm, Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tilt.estimates import (
     effective_sample_size,
@@ -20,7 +20,7 @@ from btgm_cli.tilt.estimates import (
     pareto_k,
 )
 from btgm_cli.truth.evaluation import evaluate_tilt
-from btgm_cli.truth.references import ClosedForm, Estimated, reference_for
+from btgm_cli.truth.references import Estimated, reference_for
 from btgm_cli.tuned.model import TunedModel
 from tests.oracle import Affine, unit_direction
 
@@ -157,9 +157,54 @@ def test_moments_of_draws_match_numpy_formulas():
     assert moments.kl_se == pytest.approx(ratio.double().std().item() / 2, rel=1e-6)
 
 
+class Doubled(Gaussian):
+    """x = 2 z, so that under `Linear` E f = 2 · 2β, not β."""
+
+    def decode(self, z):
+        return 2 * z
+
+
+class Tripled(Linear):
+    def __call__(self, x):
+        return 3 * super().__call__(x)
+
+
+class Knowing:
+    """f(x) = a·x, whose tilts of `Doubled` are those of `Linear` at twice the β."""
+
+    def __call__(self, x):
+        return Linear()(x)
+
+    def closed_form(self, model):
+        return self if isinstance(model, Doubled) else None
+
+    f_evals = 0
+
+    def at(self, beta):
+        return Linear().gaussian_tilt(2 * beta, DIM)
+
+
 def test_reference_is_closed_form_only_where_that_is_exact():
     model = Gaussian(DIM)
     assert isinstance(reference_for(LatentCriterion(model, Linear()), 100, 800, 7), ClosedForm)
     other = reference_for(LatentCriterion(model, lambda x: x[:, 0]), 100, 800, 7)
     assert isinstance(other, Estimated)
     assert other.f_evals == 100
+
+
+@pytest.mark.parametrize(
+    ("model", "criterion", "factor"),
+    [(Doubled(DIM), Linear(), 2.0), (Gaussian(DIM), Tripled(), 3.0)],
+    ids=["model", "criterion"],
+)
+def test_a_subclass_that_computes_something_else_has_no_closed_form(model, criterion, factor):
+    reference = reference_for(LatentCriterion(model, criterion), 20_000, 800, 7).at(0.3)
+    assert reference.reliable
+    assert abs(reference.mean - factor**2 * 0.3) <= 4 * reference.mean_se
+
+
+def test_a_criterion_may_bring_the_tilts_of_a_model_of_its_own():
+    model, criterion = Doubled(DIM), Knowing()
+    known = reference_for(LatentCriterion(model, criterion), 100, 800, 7)
+    assert known.at(0.3) == Linear().gaussian_tilt(0.6, DIM)
+    assert isinstance(reference_for(LatentCriterion(Gaussian(DIM), criterion), 9, 8, 7), Estimated)

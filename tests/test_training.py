@@ -7,24 +7,24 @@ import torch
 
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.digits.mnist import Mnist
-from btgm_cli.domains.digits.training.classifier import (
+from btgm_cli.domains.digits.pretraining.classifier import (
     ClassifierSettings,
     ClassifierTrainee,
     distort,
-    train_classifier,
 )
-from btgm_cli.domains.digits.training.critic import Critic
-from btgm_cli.domains.digits.training.gan import GanSettings, GanTrainee, train_gan
-from btgm_cli.domains.digits.training.objectives import (
+from btgm_cli.domains.digits.pretraining.critic import Critic
+from btgm_cli.domains.digits.pretraining.gan import GanSettings, GanTrainee
+from btgm_cli.domains.digits.pretraining.objectives import (
     critic_loss,
     generator_loss,
     gradient_penalty,
     penalty,
     r1_penalty,
 )
-from btgm_cli.domains.pretraining.averaging import decayed, update_average
-from btgm_cli.domains.pretraining.loop import STATE_FILE
+from btgm_cli.domains.pretraining.loop import STATE_FILE, run_loop
 from btgm_cli.domains.pretraining.settings import RunSettings
+from btgm_cli.domains.pretraining.trainee import falling, moving_average, seeded
+from btgm_cli.store.checkpoints import read_torch_file
 
 NS_R1 = GanSettings(
     steps=6,
@@ -49,14 +49,25 @@ def digits() -> Mnist:
     return Mnist(images, labels, images[:20], labels[:20])
 
 
+def manual(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def rng() -> torch.Generator:
-    return torch.Generator().manual_seed(1)
+    return manual(1)
+
+
+def trainee_of(settings, digits, seed=0):
+    at = settings, seed, torch.device("cpu")
+    if isinstance(settings, GanSettings):
+        return GanTrainee(digits.train_images, *at)
+    return ClassifierTrainee(digits.train_images, digits.train_labels, *at)
 
 
 def go(settings, run, digits):
-    train = train_classifier if isinstance(settings, ClassifierSettings) else train_gan
-    network, progress = train(settings, run, digits)
-    return network.state_dict(), progress
+    trainee = trainee_of(settings, digits, run.seed)
+    record = run_loop(trainee, settings, run)
+    return trainee.network.state_dict(), record
 
 
 def same(ours, theirs) -> bool:
@@ -70,7 +81,7 @@ def test_killed_and_resumed_is_the_same_to_the_bit(name, digits, tmp_path, monke
     settings = TRAININGS[name]
     whole = RunSettings("net", out=str(tmp_path / "whole"), save_every=2, device="cpu")
     parted = replace(whole, out=str(tmp_path / "parted"))
-    expected, progress = go(settings, whole, digits)
+    expected, record = go(settings, whole, digits)
     trainee = ClassifierTrainee if name == "classifier" else GanTrainee
     step = trainee.step
 
@@ -85,8 +96,8 @@ def test_killed_and_resumed_is_the_same_to_the_bit(name, digits, tmp_path, monke
     monkeypatch.setattr(trainee, "step", step)
     found, resumed = go(settings, replace(parted, resume=True), digits)
     assert same(found, expected)
-    assert resumed.step == progress.step == settings.steps
-    assert resumed.pending == progress.pending
+    assert resumed.step == record.step == settings.steps
+    assert resumed.pending == record.pending
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -104,23 +115,28 @@ def test_training_moves_the_weights_and_the_seed_decides_where(name, digits, tmp
 def test_resume_needs_a_state_of_the_same_training(digits, tmp_path):
     run = RunSettings("net", out=str(tmp_path), resume=True, device="cpu")
     with pytest.raises(SettingError, match=r"resume=True: .*not found"):
-        train_gan(NS_R1, run, digits)
-    train_gan(NS_R1, replace(run, resume=False), digits)
+        go(NS_R1, run, digits)
+    go(NS_R1, replace(run, resume=False), digits)
     with pytest.raises(SettingError, match=r"batch=64: this training began with 32"):
-        train_gan(replace(NS_R1, batch=64), run, digits)
+        go(replace(NS_R1, batch=64), run, digits)
     with pytest.raises(SettingError, match=r"seed=5"):
-        train_gan(NS_R1, replace(run, seed=5), digits)
+        go(NS_R1, replace(run, seed=5), digits)
+    state = read_torch_file(tmp_path / STATE_FILE)
+    del state["trainee"]["average"]
+    torch.save(state, tmp_path / STATE_FILE)
+    with pytest.raises(SettingError, match=r"resume=True: .*of another version; train anew"):
+        go(NS_R1, run, digits)
     (tmp_path / STATE_FILE).write_bytes(b"half a st")
     with pytest.raises(SettingError, match=r"resume=True: .*cannot be read"):
-        train_gan(NS_R1, run, digits)
+        go(NS_R1, run, digits)
 
 
 def test_losses_are_recorded_as_means(digits, tmp_path, monkeypatch):
     monkeypatch.setattr("btgm_cli.domains.pretraining.loop.RECORD_EVERY", 2)
     monkeypatch.setattr(ClassifierTrainee, "step", lambda self, index: {"loss": float(index)})
     run = RunSettings("net", out=str(tmp_path), device="cpu")
-    _, progress = train_classifier(CLASSIFIER, run, digits)
-    assert progress.history == [
+    _, record = go(CLASSIFIER, run, digits)
+    assert record.history == [
         {"step": 2.0, "loss": 0.5},
         {"step": 4.0, "loss": 2.5},
         {"step": 6.0, "loss": 4.5},
@@ -191,17 +207,47 @@ def test_critic_notices_a_generator_that_repeats_itself():
     assert not torch.allclose(scores[3], scores[4], rtol=1e-6)
 
 
-def test_average_and_rate_follow_their_formulas():
-    with torch.random.fork_rng():
-        average, network = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
-    torch.nn.init.zeros_(average.weight)
-    torch.nn.init.ones_(network.weight)
-    update_average(average, network, 0.9, step=0)
-    assert average.weight.item() == pytest.approx(0.9)
-    update_average(average, network, 0.9, step=1000)
-    assert average.weight.item() == pytest.approx(0.91)
-    rates = [decayed(2.0, step, 100, hold=0.5) for step in (0, 50, 75, 100)]
-    assert rates == pytest.approx([2.0, 2.0, 1.0, 0.0])
+def linear_at(value: float) -> torch.nn.Linear:
+    with seeded(0):
+        network = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(network.weight, value)
+    return network
+
+
+def test_the_average_follows_its_formula():
+    """At step k the past weighs min(decay, (1 + k) / (10 + k))."""
+    average = moving_average(linear_at(0.0), 0.15)
+    average.update_parameters(linear_at(1.0))
+    assert average.module.weight.item() == pytest.approx(0.9)
+    average.update_parameters(linear_at(1.0))
+    assert average.module.weight.item() == pytest.approx(0.15 * 0.9 + 0.85)
+    assert not any(parameter.requires_grad for parameter in average.parameters())
+
+
+def test_the_rate_is_held_then_falls_to_zero():
+    factor = falling(100, hold=0.5)
+    assert [factor(step) for step in (0, 50, 75, 100)] == pytest.approx([1.0, 1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_every_step_has_its_rate(name, digits):
+    settings = replace(TRAININGS[name], hold=0.5)
+    trainee = trainee_of(settings, digits)
+    for step in range(settings.steps):
+        expected = settings.rate * min(1.0, (6 - step) / 3)
+        for optimizer in trainee.optimizers:
+            assert [group["lr"] for group in optimizer.param_groups] == [expected]
+        trainee.step(step)
+
+
+def test_weights_are_of_their_seed_and_torchs_own_state_is_left_alone():
+    before = torch.get_rng_state()
+    with seeded(3) as generator:
+        weight = torch.nn.Linear(4, 4).weight
+    assert torch.equal(torch.get_rng_state(), before)
+    with seeded(3):
+        assert torch.equal(torch.nn.Linear(4, 4).weight, weight)
+    assert torch.equal(torch.rand(2, generator=generator), torch.rand(2, generator=manual(3)))
 
 
 def test_distortion_of_nothing_changes_nothing_and_a_shift_moves():

@@ -11,10 +11,10 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Effort, Status, Verdict
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
-from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.criteria import ClosedForm, Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.truth.evaluation import examine
-from btgm_cli.truth.references import ClosedForm, Estimated
+from btgm_cli.truth.references import Estimated
 from btgm_cli.truth.verdict import SEVERITY, Thresholds, judge, worst
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuned.model import TunedModel

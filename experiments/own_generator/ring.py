@@ -2,10 +2,10 @@
 
 import torch
 
-from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli import StandardNormal
 
 
-class Ring(Gaussian):  # z ~ N(0, I) and its density come from the base class
+class Ring(StandardNormal):  # z ~ N(0, I) and its density come from the base class
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         return z / z.norm(dim=-1, keepdim=True) + 0.1 * z
 

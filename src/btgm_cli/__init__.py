@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from btgm_cli.cli.loading import load_criterion, load_model, load_run
     from btgm_cli.core.contracts import Criterion, GenerativeModel
     from btgm_cli.core.errors import BtgmError, SettingError
+    from btgm_cli.core.prior import StandardNormal
     from btgm_cli.core.results import Status
     from btgm_cli.core.target import Target
     from btgm_cli.truth.verdict import Thresholds
@@ -29,6 +30,7 @@ __all__ = [
     "InverseAutoregressive",
     "SettingError",
     "SplineCoupled",
+    "StandardNormal",
     "Status",
     "Target",
     "Thresholds",
@@ -46,6 +48,7 @@ _HOMES = {
     "cli.loading": ("load_criterion", "load_model", "load_run"),
     "core.contracts": ("Criterion", "GenerativeModel"),
     "core.errors": ("BtgmError", "SettingError"),
+    "core.prior": ("StandardNormal",),
     "core.results": ("Status",),
     "core.target": ("Target",),
     "truth.verdict": ("Thresholds",),

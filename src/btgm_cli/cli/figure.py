@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.cli import run
-from btgm_cli.cli.config import compose_config
-from btgm_cli.cli.loading import LoadedRun, load_run, read_run_config
+from btgm_cli.cli.config import build_object, choices, compose_config
+from btgm_cli.cli.loading import load_run, read_run_config
 from btgm_cli.core.errors import BtgmError, SettingError
-from btgm_cli.domains.digits.figures import gradients, tuned
-from btgm_cli.domains.digits.figures.recipes import DRAWS, GRADIENTS, QUICK_DRAWS, RECIPES, Recipe
-from btgm_cli.domains.load.figures import weeks
-from btgm_cli.domains.load.figures.recipes import WEEKS, WeeksRecipe
+from btgm_cli.report.figure import PaperFigure
+from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.store.runs import SUMMARY
 
-FIGURES = tuple(sorted((GRADIENTS, *RECIPES, *WEEKS)))
+FIGURES = tuple(choices("figure"))
+
+QUICK = (
+    "tuning.first_steps=10",
+    "tuning.steps=5",
+    "tuning.acceptance=1",
+    "tuning.n_eval=200",
+    "tuning.n_reference=1000",
+    "tuning.n_particles=200",
+)
+"""Settings that make a run take seconds, and its numbers mean nothing."""
 
 USAGE = f"""usage: btgm figure FIGURE [SETTING=VALUE ...]
 
@@ -52,30 +61,32 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE)
         return 0 if argv else 2
     request = _parse(argv)
-    written = _make(request)
+    figure = load_figure(request.name, quick=request.quick)
+    quick = QUICK if request.quick else ()
+    asked = {name: [*overrides, *quick] for name, overrides in figure.runs().items()}
+    written = figure.make(_runs(asked, request.out), request.out)
     print(request.out.joinpath(f"{request.name}.md").read_text())
     print("\n".join(map(str, written)))
     sys.stdout.flush()
     return 0
 
 
-def _make(request: Request) -> list[Path]:
-    if request.name == GRADIENTS:
-        return gradients.make(request.out, quick=request.quick)
-    draws = QUICK_DRAWS if request.quick else DRAWS
-    if request.name in WEEKS:
-        load = WEEKS[request.name]
-        return weeks.make(load, _runs(load, load.criteria, request), request.out, draws)
-    recipe = RECIPES[request.name]
-    return tuned.make(recipe, _runs(recipe, recipe.tunings, request), request.out, draws)
+def load_figure(name: str, *, quick: bool = False) -> PaperFigure:
+    """The figure that `conf/figure/NAME.yaml` describes.
+
+    Raises:
+        SettingError: a setting that does not fit.
+    """
+    settings: dict[Any, Any] = dict(compose_config(f"figure/{name}", [])["figure"])
+    rough = settings.pop("quick", {})
+    settings |= {"name": name, "_convert_": "all"} | dict(rough if quick else {})
+    figure: PaperFigure = build_object(OmegaConf.create(settings), "figure")
+    return figure
 
 
-def _runs(
-    recipe: Recipe | WeeksRecipe, names: Iterable[str], request: Request
-) -> dict[str, LoadedRun]:
+def _runs(asked: dict[str, list[str]], out: Path) -> dict[str, LoadedRun]:
     """The finished runs of a figure by their names; refused before any work where in the way."""
-    asked = {name: recipe.overrides(name, quick=request.quick) for name in names}
-    places = {name: request.out / "runs" / name for name in asked}
+    places = {name: out / "runs" / name for name in asked}
     for name, overrides in asked.items():
         _refuse_another(places[name], compose_config("run", overrides))
     return {name: _finished(places[name], overrides) for name, overrides in asked.items()}

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.cli.config import build_criterion, build_object, compose_config
-from btgm_cli.core.contracts import Criterion, GenerativeModel, Summed
+from btgm_cli.core.contracts import Criterion, GenerativeModel
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
-from btgm_cli.store.journal import read_acceptance
-from btgm_cli.store.rows import numbers_of
-from btgm_cli.store.runs import Run, flow_file, read_run
-from btgm_cli.tuned.acceptance import Acceptance
-from btgm_cli.tuned.flows import load_flow
-from btgm_cli.tuned.model import TunedModel
+from btgm_cli.store.loaded import LoadedRun
+from btgm_cli.store.runs import read_run
 
 
 def load_model(name: str, **settings: Any) -> GenerativeModel:
@@ -43,75 +37,20 @@ def load_criterion(name: str, **settings: Any) -> Criterion:
     return criterion
 
 
-class LoadedRun:
-    """A run directory with its tables and its tuned models.
-
-    Args:
-        run: the tables.
-        cfg: the configuration that the run was started with.
-    """
-
-    def __init__(self, run: Run, cfg: DictConfig) -> None:
-        self.run = run
-        self.cfg = cfg
-        self.pareto = run.pareto
-        self.summary = run.summary
-
-    def index(self, beta: float | None = None) -> int:
-        """Which row of `pareto` has this β; by default the last.
-
-        Raises:
-            SettingError: the run has no such β.
-        """
-        betas = self.pareto["beta"].to_numpy()
-        index = len(betas) - 1
-        if beta is not None:
-            index = int(np.argmin(np.abs(betas - beta)))
-            if not np.isclose(betas[index], beta):
-                listed = ", ".join(f"{value:g}" for value in betas)
-                raise SettingError("beta", beta, f"this run has {listed}")
-        return index
-
-    @cached_property
-    def model(self) -> GenerativeModel:
-        """The frozen generator of the run."""
-        model: GenerativeModel = build_object(self.cfg.model, "model")
-        return model
-
-    def f(self, beta: float | None = None) -> LatentCriterion:
-        """What the run favoured at one β of `pareto`, by default the last, as a function of z.
-
-        Raises:
-            SettingError: the run has no such β.
-        """
-        weights = numbers_of(self.pareto["weights"].iloc[self.index(beta)])
-        criterion = build_criterion(self.cfg, self.model)
-        if weights and isinstance(criterion, Summed):
-            criterion = criterion.weighted(weights)
-        return LatentCriterion(self.model, criterion, self.cfg.tuning.f_samples, self.cfg.seed)
-
-    def tuned(self, beta: float | None = None) -> TunedModel:
-        """The tuned model at one β of `pareto`, by default the last.
-
-        Raises:
-            SettingError: the run has no such β.
-        """
-        index = self.index(beta)
-        acceptance = read_acceptance(self.run.path, index)
-        return TunedModel(
-            self.model,
-            load_flow(flow_file(self.run.path, index)),
-            Acceptance.of(acceptance) if acceptance else None,
-        )
-
-
 def load_run(path: Path | str) -> LoadedRun:
     """Read a run directory that `btgm run` left.
 
     Raises:
         SettingError: there is no run at `path`.
     """
-    return LoadedRun(read_run(path), read_run_config(Path(path)))
+    run, cfg = read_run(path), read_run_config(Path(path))
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+
+    def build_f(model: GenerativeModel) -> LatentCriterion:
+        criterion = build_criterion(cfg, model)
+        return LatentCriterion(model, criterion, cfg.tuning.f_samples, cfg.seed)
+
+    return LoadedRun(run, config, lambda: build_object(cfg.model, "model"), build_f)
 
 
 def read_run_config(path: Path) -> DictConfig:

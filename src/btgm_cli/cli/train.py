@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from btgm_cli.cli.config import choices, compose_config, conf_dir
 from btgm_cli.core.errors import SettingError
-from btgm_cli.domains.pretraining.jobs import Settings, evaluate, train
+from btgm_cli.domains.pretraining.jobs import Job, evaluate, train
 from btgm_cli.domains.pretraining.settings import RunSettings
 
 GATE_FAILED = 3
@@ -30,20 +30,26 @@ def main(argv: Sequence[str]) -> int:
         BtgmError: A setting or a data file that cannot be used.
     """
     overrides = _parse(argv)
-    settings, run = read_settings(overrides)
+    kind, settings, run = read_settings(overrides)
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     command = " ".join(["btgm train", *filter(_shapes_numbers, overrides)])
-    evaluation = evaluate(settings, run) if run.evaluate_only else train(settings, run, command)
-    for gate in evaluation.gates:
+    if run.evaluate_only:
+        report = evaluate(kind, settings, run)
+    else:
+        report = train(kind, settings, run, command)
+    for gate in report.gates:
         print(gate)
-    for name, value in evaluation.metrics.items():
+    for name, value in report.metrics.items():
         print(f"{name:<36} {value:>9.4f}")
-    return 0 if evaluation.passed else GATE_FAILED
+    return 0 if report.passed else GATE_FAILED
 
 
-def read_settings(overrides: Sequence[str]) -> tuple[Settings, RunSettings]:
+def read_settings(overrides: Sequence[str]) -> tuple[type[Job], Any, RunSettings]:
     """Compose `conf/train` with `overrides` into checked settings.
+
+    Returns:
+        Which network, what shapes it, and where and how to train it.
 
     Raises:
         SettingError: An unknown setting or choice, or a value that does not fit.
@@ -53,8 +59,9 @@ def read_settings(overrides: Sequence[str]) -> tuple[Settings, RunSettings]:
     config = compose_config("config", overrides, root=root)
     top = {key: value for key, value in config.items() if key not in {"model", "hydra"}}
     model = dict(config.model)
-    kind = get_class(model.pop("_target_"))
-    return _checked(kind, model, "model."), _checked(RunSettings, {**top, "name": name})
+    kind: type[Job] = get_class(model.pop("_target_"))
+    settings: Any = _checked(kind.settings_class, model, "model.")
+    return kind, settings, _checked(RunSettings, {**top, "name": name})
 
 
 def _chosen_model(overrides: Sequence[str], models: Sequence[str]) -> str:

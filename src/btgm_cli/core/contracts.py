@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from btgm_cli.core.results import Particles, Reference
+
 
 @runtime_checkable
 class GenerativeModel(Protocol):
@@ -100,6 +102,36 @@ class SeesPrior(Protocol):
         self, model: GenerativeModel, generator: torch.Generator, device: torch.device | str
     ) -> Criterion:
         """The criterion under p, by draws from the generator; model and f are on `device`."""
+        ...
+
+
+class ReferenceSource(Protocol):
+    """The exact tilt as a function of β."""
+
+    @property
+    def f_evals(self) -> int:
+        """Criterion evaluations spent so far."""
+        ...
+
+    def at(self, beta: float) -> Reference:
+        """The tilt at one β."""
+        ...
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """n draws from the tilt at β, as well as it is known."""
+        ...
+
+
+@runtime_checkable
+class KnowsTilts(Protocol):
+    """A criterion that knows its tilts of some models in closed form."""
+
+    def closed_form(self, model: GenerativeModel) -> ReferenceSource | None:
+        """The exact tilts of this model, as f̂(z) = f(decode(z)); None where they are not known.
+
+        A subclass of a known model, or of the criterion, may decode or value differently: answer
+        for exact types only.
+        """
         ...
 
 

@@ -4,7 +4,37 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
+
+from btgm_cli.core.errors import SettingError
+
+
+class StandardNormal:
+    """z ~ N(0, I_D). A generator that subclasses it needs only `decode`.
+
+    One that is an `nn.Module` too names this class first: `class Mine(StandardNormal, nn.Module)`.
+
+    Args:
+        latent_dim: D, at least 2.
+
+    Raises:
+        SettingError: another D.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        if isinstance(latent_dim, bool) or not isinstance(latent_dim, int) or latent_dim < 2:
+            raise SettingError("model.latent_dim", latent_dim, "must be a whole number, 2 or more")
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw z ~ N(0, I), shape (n, D), on the generator's device."""
+        return torch.randn(n, self.latent_dim, generator=generator, device=generator.device)
+
+    def prior_log_prob(self, z: Tensor) -> Tensor:
+        """log N(z; 0, I) in nats, shape (n,), for z of shape (n, D)."""
+        return standard_normal_log_prob(z)
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:

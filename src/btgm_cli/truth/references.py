@@ -9,17 +9,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from btgm_cli.core import contracts
 from btgm_cli.core.errors import BtgmError
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import Particles, Reference
 from btgm_cli.core.seeds import derived_generator
-from btgm_cli.domains.analytic.criteria import Linear, Quadratic
-from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tilt.bisection import bisect
 from btgm_cli.tilt.estimates import importance_reference, systematic
 from btgm_cli.truth.moves import CrankNicolson
@@ -32,39 +30,7 @@ STEP = 1.2
 """Factor of β while a KL is looked for; small, since an SMC has to climb as far."""
 
 
-class ReferenceSource(Protocol):
-    """The exact tilt as a function of β."""
-
-    @property
-    def f_evals(self) -> int:
-        """Criterion evaluations spent so far."""
-        ...
-
-    def at(self, beta: float) -> Reference:
-        """The tilt at one β."""
-        ...
-
-    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
-        """n draws from the tilt at β, as well as it is known."""
-        ...
-
-
-@dataclass(frozen=True)
-class ClosedForm:
-    """A Gaussian tilted by a criterion whose tilts are known."""
-
-    model: Gaussian
-    criterion: Linear | Quadratic
-    f_evals: int = 0
-
-    def at(self, beta: float) -> Reference:
-        """The exact tilt at β."""
-        return self.criterion.gaussian_tilt(beta, self.model.latent_dim)
-
-    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
-        """Independent draws from the exact tilt."""
-        z = self.criterion.tilted(beta, self.model.sample_prior(n, generator))
-        return Particles(z, self.criterion(z).double())
+ReferenceSource = contracts.ReferenceSource
 
 
 @dataclass(frozen=True)
@@ -187,14 +153,10 @@ def reference_for(
     start: Particles | None = None,
 ) -> ReferenceSource:
     """The best reference for this pair: closed form if known, else `Estimated`."""
-    model, criterion = f.model, f.criterion
-    if (
-        isinstance(model, Gaussian)
-        and isinstance(criterion, Linear | Quadratic)
-        and not f.is_stochastic
-    ):
-        return ClosedForm(model, criterion)
-    return Estimated(f, n, n_particles, seed, device, start)
+    known = None
+    if isinstance(f.criterion, contracts.KnowsTilts) and not f.is_stochastic:
+        known = f.criterion.closed_form(f.model)
+    return Estimated(f, n, n_particles, seed, device, start) if known is None else known
 
 
 def tilts_at(source: ReferenceSource, kls: Sequence[float]) -> list[Reference]:

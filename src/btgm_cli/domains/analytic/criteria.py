@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.results import Reference
+from btgm_cli.core.results import Particles, Reference
+from btgm_cli.domains.analytic.gaussian import Gaussian
 
 
 def exact(
@@ -50,6 +53,10 @@ class Linear:
         f: Tensor = x @ self._along(x)
         return f
 
+    def closed_form(self, model: GenerativeModel) -> ClosedForm | None:
+        """The tilts of the standard Gaussian."""
+        return ClosedForm(model, self) if _both_exactly(model, self, Linear) else None
+
     def gaussian_tilt(self, beta: float, dim: int) -> Reference:
         """The tilt of N(0, I): N(βa, I), so E f = β, KL = log Z = β²/2."""
         del dim
@@ -86,6 +93,10 @@ class Quadratic:
         """f of shape (n,) for x of shape (n, D)."""
         return -0.5 * self.k * x.square().sum(-1)
 
+    def closed_form(self, model: GenerativeModel) -> ClosedForm | None:
+        """The tilts of the standard Gaussian."""
+        return ClosedForm(model, self) if _both_exactly(model, self, Quadratic) else None
+
     def gaussian_tilt(self, beta: float, dim: int) -> Reference:
         """The tilt of N(0, I): N(0, s I) with s = 1/(1 + βk)."""
         s = 1.0 / (1.0 + beta * self.k)
@@ -102,3 +113,26 @@ class Quadratic:
     def tilted(self, beta: float, z: Tensor) -> Tensor:
         """Draws of the tilt from draws z (n, D) of N(0, I)."""
         return z / math.sqrt(1.0 + beta * self.k)
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """The standard Gaussian tilted by a criterion whose tilts are known: a `ReferenceSource`."""
+
+    model: GenerativeModel
+    criterion: Linear | Quadratic
+    f_evals: int = 0
+
+    def at(self, beta: float) -> Reference:
+        """The exact tilt at β."""
+        return self.criterion.gaussian_tilt(beta, self.model.latent_dim)
+
+    def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
+        """Independent draws from the exact tilt."""
+        z = self.criterion.tilted(beta, self.model.sample_prior(n, generator))
+        return Particles(z, self.criterion(z).double())
+
+
+def _both_exactly(model: GenerativeModel, criterion: object, kind: type) -> bool:
+    """Is it x = z under this very criterion? A subclass may decode or value differently."""
+    return type(model) is Gaussian and type(criterion) is kind

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from btgm_cli.core.prior import standard_normal_log_prob
+from btgm_cli.core.prior import StandardNormal
 from btgm_cli.store.checkpoints import StoredNetwork, load_network
 
 
@@ -51,7 +50,7 @@ class Generator(StoredNetwork):
         return images
 
 
-class Gan(nn.Module):
+class Gan(StandardNormal, nn.Module):
     """A frozen generator with its prior N(0, I): a `core.GenerativeModel`.
 
     Args:
@@ -59,21 +58,8 @@ class Gan(nn.Module):
     """
 
     def __init__(self, generator: Generator) -> None:
-        super().__init__()
+        super().__init__(generator.latent_dim)
         self.generator = generator.eval().requires_grad_(False)
-
-    @property
-    def latent_dim(self) -> int:
-        """D, the dimension of the latent space."""
-        return self.generator.latent_dim
-
-    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw z ~ N(0, I), shape (n, D), on the generator's device."""
-        return torch.randn(n, self.latent_dim, generator=generator, device=generator.device)
-
-    def prior_log_prob(self, z: Tensor) -> Tensor:
-        """log N(z; 0, I) in nats, shape (n,), for z of shape (n, D)."""
-        return standard_normal_log_prob(z)
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (n, 1, 28, 28) in [0, 1] for z of shape (n, D), differentiable in z."""

@@ -101,6 +101,21 @@ def fetch_mnist(
     return folder
 
 
+@dataclass(frozen=True)
+class MnistFiles:
+    """`btgm data fetch mnist`.
+
+    Args:
+        data_dir: see `fetch_mnist`.
+    """
+
+    data_dir: str | None = None
+
+    def fetch(self) -> list[str]:
+        """Download what is missing; where it is."""
+        return [f"MNIST is in {fetch_mnist(self.data_dir)}"]
+
+
 def read_idx(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
     """Read a gzipped IDX file of unsigned bytes (http://yann.lecun.com/exdb/mnist/).
 

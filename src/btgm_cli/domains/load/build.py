@@ -1,4 +1,4 @@
-"""`btgm data build load`: from raw meter readings to the weekly load that training reads.
+"""From raw meter readings to the weekly load that training reads.
 
 A week starts on Monday at 00:00 local time. It is kept where every reading is there: nothing is
 filled in, and a bad row is never used, so that its week falls out.
@@ -110,7 +110,7 @@ def build_weekly(files: Sequence[Path], timezone: str) -> Built:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         expected = "no such time zone; choose one such as Europe/London"
-        raise SettingError("--timezone", timezone, expected) from error
+        raise SettingError("timezone", timezone, expected) from error
     table = _Table(zone)
     for piece in read_pieces(files):
         table.add(piece)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.prior import standard_normal_log_prob
+from btgm_cli.core.prior import StandardNormal
 from btgm_cli.domains.load.network import VaeNetwork
 from btgm_cli.store.checkpoints import load_network
 
@@ -14,7 +14,7 @@ MEAN = "mean"
 SAMPLE = "sample"
 
 
-class Vae(nn.Module):
+class Vae(StandardNormal, nn.Module):
     """A frozen VAE that decodes to the mean curve: a `core.GenerativeModel`.
 
     Args:
@@ -22,21 +22,8 @@ class Vae(nn.Module):
     """
 
     def __init__(self, network: VaeNetwork) -> None:
-        super().__init__()
+        super().__init__(network.latent_dim)
         self.network = network.eval().requires_grad_(False)
-
-    @property
-    def latent_dim(self) -> int:
-        """D, the dimension of the latent space."""
-        return self.network.latent_dim
-
-    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw z ~ N(0, I), shape (n, D), on the generator's device."""
-        return torch.randn(n, self.latent_dim, generator=generator, device=generator.device)
-
-    def prior_log_prob(self, z: Tensor) -> Tensor:
-        """log N(z; 0, I) in nats, shape (n,), for z of shape (n, D)."""
-        return standard_normal_log_prob(z)
 
     def decode(self, z: Tensor) -> Tensor:
         """E x given z, kW, shape (n, points), for z of shape (n, D), differentiable in z."""

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from btgm_cli.domains.pretraining.gates import Evaluation
-from btgm_cli.domains.pretraining.loop import Progress
+from btgm_cli.domains.pretraining.gates import GateReport
+from btgm_cli.domains.pretraining.loop import Record
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.store.files import write_json
 
@@ -22,8 +22,8 @@ def write_card(
     command: str,
     settings: dict[str, Any],
     run: RunSettings,
-    progress: Progress,
-    evaluation: Evaluation,
+    record: Record,
+    report: GateReport,
     origin: dict[str, Any],
 ) -> Path:
     """Write the card of `weights` beside it, as JSON; returns its path.
@@ -33,8 +33,8 @@ def write_card(
         command: What a reader types to make it again.
         settings: What shaped the network.
         run: Where and how it was trained.
-        progress: How the training went.
-        evaluation: How good the network is.
+        record: How the training went.
+        report: How good the network is.
         origin: Checksums of all that it was made from.
     """
     card = {
@@ -47,9 +47,9 @@ def write_card(
         "versions": _versions(),
         "device": run.torch_device.type,
         "threads": run.threads,
-        "training_seconds": round(progress.seconds),
-        "metrics": evaluation.metrics,
-        "gates": [{**_finite(asdict(gate)), "passed": gate.passed} for gate in evaluation.gates],
+        "training_seconds": round(record.seconds),
+        "metrics": report.metrics,
+        "gates": [{**_finite(asdict(gate)), "passed": gate.passed} for gate in report.gates],
     }
     path = weights.with_suffix(".json")
     write_json(path, card)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 CHUNK = 1_000
+SAMPLE_SEED = 1
+"""Of the draws that every network is measured on."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class GateReport:
     """The gates of a network and other numbers worth telling."""
 
     gates: Sequence[Gate]

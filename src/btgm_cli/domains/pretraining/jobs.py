@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from btgm_cli.domains.digits.training.classifier import ClassifierSettings
-from btgm_cli.domains.digits.training.gan import GanSettings
-from btgm_cli.domains.digits.training.jobs import ClassifierJob, GanJob
-from btgm_cli.domains.load.training.jobs import VaeJob
-from btgm_cli.domains.load.training.vae import VaeSettings
 from btgm_cli.domains.pretraining.card import write_card
-from btgm_cli.domains.pretraining.gates import Evaluation
-from btgm_cli.domains.pretraining.loop import Progress
+from btgm_cli.domains.pretraining.gates import GateReport
+from btgm_cli.domains.pretraining.loop import run_loop
 from btgm_cli.domains.pretraining.pictures import draw_losses
 from btgm_cli.domains.pretraining.settings import RunSettings
+from btgm_cli.domains.pretraining.trainee import Trainee
 from btgm_cli.store.checkpoints import StoredNetwork, save_network
-
-Settings = GanSettings | ClassifierSettings | VaeSettings
 
 
 class Job(Protocol):
-    """One network with its data, read before any work so that their faults show early."""
+    """One network with its data: what the `_target_` of `conf/train/model/NAME.yaml` names.
+
+    The data are read when it is made, before any work, so that their faults show early.
+    """
+
+    settings_class: ClassVar[type]
+    """A dataclass: what shapes the network. The other entries of the YAML are its fields."""
+
+    def __init__(self, settings: Any, run: RunSettings) -> None: ...
 
     def load(self, checkpoint: str) -> StoredNetwork:
         """A network of this kind."""
         ...
 
-    def train(self) -> tuple[StoredNetwork, Progress]:
-        """Train one; how it went."""
+    def trainee(self) -> Trainee[Any]:
+        """One to train, at its start."""
         ...
 
-    def measure(self, network: Any) -> Evaluation:
+    def measure(self, network: Any) -> GateReport:
         """Its gates."""
         ...
 
@@ -45,44 +47,38 @@ class Job(Protocol):
         ...
 
 
-def train(settings: Settings, run: RunSettings, command: str) -> Evaluation:
+def train(kind: type[Job], settings: Any, run: RunSettings, command: str) -> GateReport:
     """Train a network and leave weights, card, loss curve and pictures in `run.folder`.
 
     Args:
-        settings: What shapes the network; their class says which kind it is.
+        kind: Which network.
+        settings: What shapes it: of `kind.settings_class`.
         run: Where and how.
         command: What a reader types to repeat it, for the card.
 
     Raises:
-        SettingError: The judging classifier or the saved state of a resumed training is unusable.
+        SettingError: A setting of the job, or the saved state of a resumed training, is unusable.
         DataError: The data are missing or damaged.
     """
-    job = _job(settings, run)
-    network, progress = job.train()
-    network = network.cpu().eval()
-    evaluation = job.measure(network)
+    job = kind(settings, run)
+    trainee = job.trainee()
+    record = run_loop(trainee, settings, run)
+    network = trainee.network.cpu().eval()
+    report = job.measure(network)
     weights = run.folder / f"{run.name}.safetensors"
     save_network(weights, network)
-    write_card(weights, command, asdict(settings), run, progress, evaluation, job.origin())
-    draw_losses(progress.history, run.folder / "losses.png")
+    write_card(weights, command, asdict(settings), run, record, report, job.origin())
+    draw_losses(record.history, run.folder / "losses.png")
     job.draw(network, run.folder)
-    return evaluation
+    return report
 
 
-def evaluate(settings: Settings, run: RunSettings) -> Evaluation:
+def evaluate(kind: type[Job], settings: Any, run: RunSettings) -> GateReport:
     """Measure the gates of `run.checkpoint`; the packaged `run.name` where it is None.
 
     Raises:
-        SettingError: The checkpoint or the judging classifier is unusable.
+        SettingError: The checkpoint, or a setting of the job, is unusable.
         DataError: The data are missing or damaged.
     """
-    job = _job(settings, run)
+    job = kind(settings, run)
     return job.measure(job.load(run.checkpoint or run.name))
-
-
-def _job(settings: Settings, run: RunSettings) -> Job:
-    if isinstance(settings, GanSettings):
-        return GanJob(settings, run)
-    if isinstance(settings, ClassifierSettings):
-        return ClassifierJob(settings, run)
-    return VaeJob(settings, run)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
+from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import SettingError
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,8 @@ class RunSettings:
     Attributes:
         name: Name of the network, which its files take.
         seed: Seed of weights, batches and noise.
-        data_dir: Folder that holds `mnist/` or `energy/`; None asks the environment, then the
-            user's cache.
+        data_dir: Folder that holds the data sets, a folder each; None asks the environment, then
+            the user's cache.
         device: `auto` takes a GPU where there is one.
         threads: CPU threads; None leaves the choice to torch. Sums in another order round
             differently, so the same numbers to the bit need the same threads.
@@ -30,7 +29,6 @@ class RunSettings:
         save_every: Steps between two saved states.
         evaluate_only: Train nothing; measure the gates of `checkpoint`.
         checkpoint: What to measure: a packaged name or a path; None is the packaged `name`.
-        classifier: The classifier that judges a GAN: a packaged name or a path.
     """
 
     name: str
@@ -43,15 +41,10 @@ class RunSettings:
     save_every: int = 500
     evaluate_only: bool = False
     checkpoint: str | None = None
-    classifier: str = "classifier_mnist"
 
     def __post_init__(self) -> None:
-        require_choice("device", self.device, DEVICES)
+        pick_device(self.device)
         require_positive(self, ["save_every"] + ["threads"] * (self.threads is not None))
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise SettingError(
-                "device", self.device, "this machine has no GPU; choose auto or cpu"
-            )
 
     @property
     def folder(self) -> Path:
@@ -61,9 +54,7 @@ class RunSettings:
     @property
     def torch_device(self) -> torch.device:
         """The device that `device` stands for."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        return pick_device(self.device)
 
 
 def require_positive(settings: object, names: Sequence[str], prefix: str = "") -> None:

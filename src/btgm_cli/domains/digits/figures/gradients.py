@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from btgm_cli.cli.loading import load_criterion, load_model
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.digits.criteria import ClassProbability, LogClass
 from btgm_cli.domains.digits.figures.pages import gradients_page
+from btgm_cli.domains.digits.generator import load_gan
 from btgm_cli.report import save
+from btgm_cli.report.markdown import Row
 from btgm_cli.report.marks import handle
 from btgm_cli.report.style import REFERENCE, SMALL, TITLE, TUNED, in_house_style
 from btgm_cli.store.files import write_text
+from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.store.runs import read_table, write_table
 from btgm_cli.tuning.ranking import Look, look, rank, walk
-
-N, QUICK_N = 10_000, 200
-"""Draws of p."""
 
 CUT, BINS = 15.0, 60
 """The norm at which the pictures end, and their bins up to there."""
@@ -30,40 +31,58 @@ CUT, BINS = 15.0, 60
 BUDGET = 1.0
 """KL in nats at which `ranking` compares."""
 
-# Of each criterion of a class: its colour, as in the paper, its name, and the largest norms there.
+# Each kind of criterion of a class, its colour, as in the paper, and its name.
 CRITERIA = {
-    "log_class": (REFERENCE, r"$\log\,h(\ell\,|\,x)$", "10–15"),
-    "class": (TUNED, r"$h(\ell\,|\,x)$", "60–100"),
+    "log_class": (LogClass, REFERENCE, r"$\log\,h(\ell\,|\,x)$"),
+    "class": (ClassProbability, TUNED, r"$h(\ell\,|\,x)$"),
 }
 
 
-def make(out: Path, *, quick: bool) -> list[Path]:
-    """Measure the twenty criteria and write their tables and the picture.
+@dataclass(frozen=True)
+class Gradients:
+    """A `report.figure.PaperFigure` without runs: it needs no tuned model.
 
-    Returns:
-        What was written, pictures last.
+    Args:
+        name: of the figure.
+        norm_max: the largest norms in the paper, by kind of criterion.
+        n: draws of p.
     """
-    model = load_model("gan_mnist")
-    z = model.sample_prior(QUICK_N if quick else N, derived_generator(0, "fig1"))
-    rows, bins = [], []
-    for label in range(10):
-        for kind, (_, _, paper) in CRITERIA.items():
-            name = f"{kind}{label}"
-            seen = look(name, LatentCriterion(model, load_criterion(name)), z)
-            steepness = rank(name, seen, walk(seen), BUDGET).row
-            rows.append({"label": label, "kind": kind, "norm_max_paper": paper, **steepness})
-            bins += [{"label": label, "kind": kind, **row} for row in _histogram(seen)]
-    tables = {"fig1": rows, "histograms": bins}
-    for name, table in tables.items():
-        write_table(out / f"{name}.csv", table)
-    text = out / "fig1.md"
-    write_text(text, gradients_page(rows))
-    figure = histograms(*(read_table(out / f"{name}.csv") for name in tables))
-    pictures = [save(figure, out / f"fig1.{kind}") for kind in ("png", "pdf")]
-    return [*(out / f"{name}.csv" for name in tables), text, *pictures]
+
+    name: str
+    norm_max: Mapping[str, str]
+    n: int = 10_000
+
+    def runs(self) -> dict[str, list[str]]:
+        """None."""
+        return {}
+
+    def make(self, runs: Mapping[str, LoadedRun], out: Path) -> list[Path]:
+        """Measure the twenty criteria; write their tables, the page's and the picture."""
+        tables = dict(zip((self.name, "histograms"), self._measured(), strict=True))
+        for name, table in tables.items():
+            write_table(out / f"{name}.csv", table)
+        text = out / f"{self.name}.md"
+        write_text(text, gradients_page(tables[self.name]))
+        figure = histograms(*(read_table(out / f"{name}.csv") for name in tables))
+        pictures = [save(figure, out / f"{self.name}.{kind}") for kind in ("png", "pdf")]
+        return [*(out / f"{name}.csv" for name in tables), text, *pictures]
+
+    def _measured(self) -> tuple[list[Row], list[Row]]:
+        """A row for each class and kind of criterion, and the bins of their histograms."""
+        model = load_gan()
+        z = model.sample_prior(self.n, derived_generator(0, self.name))
+        rows, bins = [], []
+        for label in range(10):
+            for kind, (of_class, _, _) in CRITERIA.items():
+                name, key = f"{kind}{label}", {"label": label, "kind": kind}
+                seen = look(name, LatentCriterion(model, of_class(label)), z)
+                steepness = rank(name, seen, walk(seen), BUDGET).row
+                rows.append({**key, "norm_max_paper": self.norm_max[kind], **steepness})
+                bins += [{**key, **row} for row in _histogram(seen)]
+        return rows, bins
 
 
-def _histogram(seen: Look) -> list[dict[str, Any]]:
+def _histogram(seen: Look) -> list[Row]:
     """The share of the draws in each bin of the norm; what lies beyond the last is left out."""
     edges = np.linspace(0, CUT, BINS + 1)
     counts, _ = np.histogram(seen.norms.numpy(), edges)
@@ -86,7 +105,7 @@ def histograms(table: pd.DataFrame, bins: pd.DataFrame) -> Figure:
     panels = figure.subplots(2, 5, sharex=True, sharey=True)
     for label, axes in enumerate(panels.flat):
         axes.set_title(f"class {label}", loc="left")
-        for place, (kind, (colour, _, _)) in enumerate(CRITERIA.items()):
+        for place, (kind, (_, colour, _)) in enumerate(CRITERIA.items()):
             (row,) = table[(table["label"] == label) & (table["kind"] == kind)].to_dict("records")
             _draw(axes, bins[(bins["label"] == label) & (bins["kind"] == kind)], colour)
             text = f"max {row['norm_max']:.0f}"
@@ -96,7 +115,7 @@ def histograms(table: pd.DataFrame, bins: pd.DataFrame) -> Figure:
     figure.suptitle("gan_mnist", x=0.01, ha="left", fontsize=TITLE)
     figure.supxlabel(r"$\|\nabla_z \tilde f\|$ under $p$", fontsize=TITLE)
     figure.supylabel("share of the draws, log scale", fontsize=TITLE)
-    handles = [handle(colour, name) for colour, name, _ in CRITERIA.values()]
+    handles = [handle(colour, name) for _, colour, name in CRITERIA.values()]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return figure
 

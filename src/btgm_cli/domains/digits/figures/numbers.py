@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from btgm_cli.domains.digits.figures.recipes import Recipe
 from btgm_cli.report.style import column, flags
 from btgm_cli.store.runs import Run
 
@@ -20,12 +20,12 @@ MEASURED = (
 """Columns taken over from `pareto.csv`."""
 
 
-def compared(recipe: Recipe, runs: dict[str, Run]) -> list[dict[str, Any]]:
-    """A row for each β of each run, KL in nats."""
+def compared(kl: Mapping[float, float], runs: Mapping[str, Run]) -> list[dict[str, Any]]:
+    """A row for each β of each run, with the paper's KL by β, nats, where there is one."""
     rows = []
     for tuning, run in runs.items():
         for measured in run.pareto.to_dict("records"):
-            kl_paper = recipe.kl.get(measured["beta"], math.nan)
+            kl_paper = kl.get(measured["beta"], math.nan)
             beta, mean = tilt_at(run.theory, kl_paper)
             row = {"tuning": tuning, "beta": measured["beta"], "kl_paper": kl_paper}
             row |= {name: measured[name] for name in MEASURED}

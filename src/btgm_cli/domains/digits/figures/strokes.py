@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from btgm_cli.cli.loading import LoadedRun
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.digits.classifier import load_classifier
+from btgm_cli.store.loaded import LoadedRun
 
 INK = 0.5
 """Pixels above this are ink."""
@@ -25,7 +25,7 @@ def looks(run: LoadedRun, n: int) -> list[dict[str, Any]]:
     classifier = load_classifier().eval()
     rows = []
     for index, beta in enumerate(run.pareto["beta"]):
-        x = run.tuned(beta).sample(n, derived_generator(run.cfg.seed, "figure", index))
+        x = run.tuned(beta).sample(n, derived_generator(run.config["seed"], "figure", index))
         with torch.no_grad():
             shares = torch.bincount(classifier(x).argmax(-1), minlength=10) / n
         row = {"beta": float(beta), "n": n}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +17,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from btgm_cli.cli.loading import LoadedRun
 from btgm_cli.core.errors import DataError, SettingError
 from btgm_cli.core.latent_criterion import draw_x
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.load.figures.pages import weeks_page
 from btgm_cli.domains.load.figures.pictures import bands_and_curves, bands_only
-from btgm_cli.domains.load.figures.recipes import WeeksRecipe
 from btgm_cli.domains.load.real_tilt import real_tilt
 from btgm_cli.domains.load.scenarios import HOURS_PER_WEEK, band
 from btgm_cli.domains.load.week_axes import SHOWN
 from btgm_cli.domains.load.weekly import Aggregates, load_weekly
 from btgm_cli.report import save
+from btgm_cli.report.figure import path_of
 from btgm_cli.store.checkpoints import find_checkpoint
 from btgm_cli.store.files import write_text
+from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.store.runs import REFERENCE, read_table, write_table
 from btgm_cli.truth.references import tilts_at
 
-CURVES = "curves"
+CURVES = "curves.csv"
 NO_DATA = "The rows and panels of real curves are left out: no data here (`btgm data build load`)."
 QUALITY = ("kl_gap", "kl_gap_se", "ess_fraction", "pareto_k")
 P, TUNED, EXACT, REAL, REAL_TILT = "p", "tuned", "exact", "real", "real_tilt"
@@ -40,36 +42,57 @@ P, TUNED, EXACT, REAL, REAL_TILT = "p", "tuned", "exact", "real", "real_tilt"
 Row = dict[str, Any]
 
 
-def make(recipe: WeeksRecipe, runs: dict[str, LoadedRun], out: Path, draws: int) -> list[Path]:
-    """Write the tables, the page's and the pictures of a figure of load curves.
+@dataclass(frozen=True)
+class TunedWeeks:
+    """A `report.figure.PaperFigure` of load; its runs are `btgm run experiment=NAME_CRITERION`.
 
     Args:
-        recipe: which figure.
-        runs: its finished runs, by criterion.
-        out: the folder.
+        name: of the figure.
+        criteria: a run for each, in the order of the panels, and what the paper calls it.
+        samples: are real and generated curves shown beside the bands?
         draws: fresh samples of each model.
-
-    Returns:
-        What was written, pictures last.
+        betas: the path of the runs; None leaves the experiments' targets.
     """
-    card = _card(next(iter(runs.values())))
-    real = _aggregates(int(card["households"]))
-    rows: list[Row] = []
-    curves: dict[str, list[float]] = {}
-    for criterion, run in runs.items():
-        drawn = {who: (_reached(run, who), x) for who, x in _drawn(run, draws).items()}
-        for who, (reached, x) in {**drawn, **(_real(run, real, draws) if real else {})}.items():
-            measured = _described(x, run, card)
-            rows.append({"criterion": criterion, "who": who} | reached | measured)
-            curves |= band(x, f"{criterion}_{who}_") | _single(x, f"{criterion}_{who}")
-    text = out / f"{recipe.name}.md"
-    write_table(out / f"{recipe.name}.csv", rows)
-    points = range(len(next(iter(curves.values()))))
-    write_table(out / f"{CURVES}.csv", [{k: v[at] for k, v in curves.items()} for at in points])
-    missing = "" if real else NO_DATA
-    write_text(text, weeks_page(rows, card["real_peak_q99_kw"], missing))
-    drawn_files = _draw(recipe, out)
-    return [out / f"{recipe.name}.csv", out / f"{CURVES}.csv", text, *drawn_files]
+
+    name: str
+    criteria: dict[str, str]
+    samples: bool = False
+    draws: int = 1000
+    betas: list[float] | None = None
+
+    def runs(self) -> dict[str, list[str]]:
+        """What `btgm run` is asked for, by criterion."""
+        path = path_of(self.betas)
+        return {
+            criterion: [f"experiment={self.name}_{criterion}", *path]
+            for criterion in self.criteria
+        }
+
+    def make(self, runs: Mapping[str, LoadedRun], out: Path) -> list[Path]:
+        """Write the tables, the page's and the pictures; returns what was written."""
+        card = _card(next(iter(runs.values())))
+        real = _aggregates(int(card["households"]))
+        rows: list[Row] = []
+        curves: dict[str, list[float]] = {}
+        for criterion, run in runs.items():
+            drawn = {who: (_reached(run, who), x) for who, x in _drawn(run, self.draws).items()}
+            drawn |= _real(run, real, self.draws) if real else {}
+            for who, (reached, x) in drawn.items():
+                measured = _described(x, run, card)
+                rows.append({"criterion": criterion, "who": who} | reached | measured)
+                curves |= band(x, f"{criterion}_{who}_") | _single(x, f"{criterion}_{who}")
+        table, text = out / f"{self.name}.csv", out / f"{self.name}.md"
+        write_table(table, rows)
+        points = range(len(next(iter(curves.values()))))
+        write_table(out / CURVES, [{k: v[at] for k, v in curves.items()} for at in points])
+        write_text(text, weeks_page(rows, card["real_peak_q99_kw"], "" if real else NO_DATA))
+        return [table, out / CURVES, text, *self._draw(out)]
+
+    def _draw(self, out: Path) -> list[Path]:
+        """The pictures, from the tables alone."""
+        picture = bands_and_curves if self.samples else bands_only
+        figure = picture(self.criteria, read_table(out / CURVES))
+        return [save(figure, out / f"{self.name}.{kind}") for kind in ("png", "pdf")]
 
 
 def _drawn(run: LoadedRun, n: int) -> dict[str, Tensor]:
@@ -77,7 +100,7 @@ def _drawn(run: LoadedRun, n: int) -> dict[str, Tensor]:
     model, beta = run.model, float(run.pareto["beta"].iloc[-1])
 
     def generator(who: str) -> torch.Generator:
-        return derived_generator(run.cfg.seed, "figure", who)
+        return derived_generator(run.config["seed"], "figure", who)
 
     drawn = {P: draw_x(model, model.sample_prior(n, generator(P)), generator(P))}
     drawn[TUNED] = run.tuned(beta).sample(n, generator(TUNED))
@@ -128,7 +151,7 @@ def _single(x: Tensor, prefix: str) -> dict[str, list[float]]:
 
 def _card(run: LoadedRun) -> dict[str, float]:
     """The real quantiles that the checkpoint's card tells, and how many households it sums."""
-    path = find_checkpoint(run.cfg.model.checkpoint).with_suffix(".json")
+    path = find_checkpoint(run.config["model"]["checkpoint"]).with_suffix(".json")
     card = json.loads(path.read_text()) if path.is_file() else {}
     metrics: dict[str, float] = {"real_peak_q99_kw": math.nan} | card.get("metrics", {})
     return metrics | {"households": card.get("settings", {}).get("households", 10)}
@@ -144,7 +167,7 @@ def _aggregates(households: int) -> Aggregates | None:
 
 def _real(run: LoadedRun, real: Aggregates, n: int) -> dict[str, tuple[Row, Tensor]]:
     """Real curves, and their exact tilt to the KL of the run: what is known of both, and draws."""
-    seed = run.cfg.seed
+    seed = run.config["seed"]
     prior = real.draw(n, derived_generator(seed, "figure", REAL))
     criterion = run.f().criterion
     tilt = real_tilt(real, criterion, derived_generator(seed, "figure", "smc"), n // 2)
@@ -166,12 +189,5 @@ def _real(run: LoadedRun, real: Aggregates, n: int) -> dict[str, tuple[Row, Tens
 
 def _kl_of(run: LoadedRun) -> float:
     """The KL that was asked for, nats; of a path, what its end has."""
-    rho = run.cfg.target.rho
+    rho = run.config["target"]["rho"]
     return -math.log(rho) if rho else float(run.pareto["kl"].iloc[-1])
-
-
-def _draw(recipe: WeeksRecipe, out: Path) -> list[Path]:
-    """The pictures, from the tables alone."""
-    picture = bands_and_curves if recipe.samples else bands_only
-    figure = picture(recipe.criteria, read_table(out / f"{CURVES}.csv"))
-    return [save(figure, out / f"{recipe.name}.{kind}") for kind in ("png", "pdf")]

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from btgm_cli.domains.load.network import VaeNetwork
-from btgm_cli.domains.load.training.gates import evaluate_vae, model_curves, real_curves
-from btgm_cli.domains.load.training.pictures import draw_fidelity, draw_weeks
-from btgm_cli.domains.load.training.vae import VaeSettings, train_vae
+from btgm_cli.domains.load.pretraining.gates import evaluate_vae, model_curves, real_curves
+from btgm_cli.domains.load.pretraining.pictures import draw_fidelity, draw_weeks
+from btgm_cli.domains.load.pretraining.vae import VaeSettings, VaeTrainee
 from btgm_cli.domains.load.weekly import Aggregates, load_file, load_weekly, read_attribution
-from btgm_cli.domains.pretraining.gates import Evaluation
-from btgm_cli.domains.pretraining.loop import Progress
+from btgm_cli.domains.pretraining.gates import GateReport
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.store.checkpoints import load_network
 
 
 class VaeJob:
     """The VAE of weekly load curves."""
+
+    settings_class: ClassVar[type] = VaeSettings
 
     def __init__(self, settings: VaeSettings, run: RunSettings) -> None:
         self.settings, self.run = settings, run
@@ -30,11 +31,12 @@ class VaeJob:
         """The VAE of a checkpoint."""
         return load_network(VaeNetwork, checkpoint)
 
-    def train(self) -> tuple[VaeNetwork, Progress]:
-        """Train a VAE."""
-        return train_vae(self.settings, self.run, self.data)
+    def trainee(self) -> VaeTrainee:
+        """A VAE, to be trained on aggregates of the training weeks."""
+        load = self.data.training()
+        return VaeTrainee(load, self.settings, self.run.seed, self.run.torch_device)
 
-    def measure(self, network: VaeNetwork) -> Evaluation:
+    def measure(self, network: VaeNetwork) -> GateReport:
         """Quantiles and profile against the held-out weeks."""
         return evaluate_vae(network, self.data, self.settings.households)
 

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from btgm_cli.core.errors import SettingError
-from btgm_cli.domains.digits.training.gates import SAMPLE_SEED
 from btgm_cli.domains.load.generator import StochasticVae
 from btgm_cli.domains.load.network import VaeNetwork
 from btgm_cli.domains.load.weekly import HOURS_PER_WEEK, Aggregates, WeeklyLoad
-from btgm_cli.domains.pretraining.gates import CHUNK, Evaluation, Gate
+from btgm_cli.domains.pretraining.gates import CHUNK, SAMPLE_SEED, Gate, GateReport
 
 SAMPLES = 20_000
 BOUND_SAMPLES = 4_000
@@ -28,7 +27,7 @@ SPLIT_SAMPLES = 5_000
 UNITS = {"peak": "kw", "energy": "kwh", "variation": "1"}
 
 
-def evaluate_vae(network: VaeNetwork, load: WeeklyLoad, households: int) -> Evaluation:
+def evaluate_vae(network: VaeNetwork, load: WeeklyLoad, households: int) -> GateReport:
     """Quantiles of peak, energy and variation, the daily profile, the ELBO; sampled decoder.
 
     Beside them, as yardsticks: the same differences of the mean decoder, of the real training
@@ -55,7 +54,7 @@ def evaluate_vae(network: VaeNetwork, load: WeeklyLoad, households: int) -> Eval
         "noise_correlation": network.rho().item(),
         **_yardsticks(load, households, real),
     }
-    return Evaluation(gates, metrics)
+    return GateReport(gates, metrics)
 
 
 def real_curves(load: WeeklyLoad, households: int) -> Tensor:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.digits.generator import Generator
-from btgm_cli.domains.digits.mnist import Mnist
-from btgm_cli.domains.digits.training.critic import Critic
-from btgm_cli.domains.digits.training.objectives import (
+from btgm_cli.domains.digits.pretraining.critic import Critic
+from btgm_cli.domains.digits.pretraining.objectives import (
     NS_R1,
     OBJECTIVES,
     critic_loss,
     generator_loss,
     penalty,
 )
-from btgm_cli.domains.pretraining.averaging import decayed, set_rate, update_average
-from btgm_cli.domains.pretraining.loop import Progress, run_loop
 from btgm_cli.domains.pretraining.settings import (
-    RunSettings,
     require_choice,
     require_fraction,
     require_positive,
 )
+from btgm_cli.domains.pretraining.trainee import Trainee, seeded
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class GanSettings:
     """What shapes a GAN.
 
     Attributes:
-        objective: `wgan_gp` or `ns_r1` (see `training.objectives`).
+        objective: `wgan_gp` or `ns_r1` (see `objectives`).
         steps: Steps of the generator.
         batch: Real images, and as many generated ones, to a step: a multiple of 32.
         rate: Learning rate of both networks (Adam).
@@ -53,6 +48,7 @@ class GanSettings:
         channels: Channels of the generator's first map.
         critic_channels: Channels of the critic's first map.
         critic_hidden: Width of the critic's fully connected layer.
+        classifier: The classifier that judges it: a packaged name or a path.
     """
 
     objective: str = NS_R1
@@ -71,6 +67,7 @@ class GanSettings:
     channels: int = 16
     critic_channels: int = 24
     critic_hidden: int = 256
+    classifier: str = "classifier_mnist"
 
     def __post_init__(self) -> None:
         require_choice("model.objective", self.objective, OBJECTIVES)
@@ -81,8 +78,8 @@ class GanSettings:
             raise SettingError("model.batch", self.batch, "must be a multiple of 32")
 
 
-class GanTrainee:
-    """Generator, its average, critic, their optimizers and the one source of randomness.
+class GanTrainee(Trainee[Generator]):
+    """A generator in training, with its critic.
 
     Args:
         images: Real images (n, 1, 28, 28) in [0, 1].
@@ -97,47 +94,22 @@ class GanTrainee:
         self.images = images.to(device)
         self.settings = settings
         self.device = device
-        self.rng = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed) as rng:
             self.generator = Generator(settings.latent_dim, settings.hidden, settings.channels).to(
                 device
             )
             self.critic = Critic(settings.critic_channels, settings.critic_hidden).to(device)
-        self.network = copy.deepcopy(self.generator).requires_grad_(False)
-        self.optimizers = [_adam(self.generator, settings), _adam(self.critic, settings)]
+        networks = [self.generator, self.critic]
+        super().__init__(networks, [_adam(each, settings) for each in networks], settings, rng)
 
-    def step(self, index: int) -> dict[str, float]:
+    def descend(self, index: int) -> dict[str, float]:
         """Step the critic, then the generator on the critic's last fakes."""
         s = self.settings
-        rate = decayed(s.rate, index, s.steps, s.hold)
-        for optimizer in self.optimizers:
-            set_rate(optimizer, rate)
         for turn in range(s.critic_steps):
             fake = self._fakes()
             critic = self._step_critic(fake.detach(), index * s.critic_steps + turn)
         generator = self._step_generator(fake)
-        update_average(self.network, self.generator, s.average, index)
         return {"critic": critic, "generator": generator}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights of the three networks, both optimizers, the random state."""
-        return {
-            "generator": self.generator.state_dict(),
-            "critic": self.critic.state_dict(),
-            "average": self.network.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "rng": self.rng.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set what `state_dict` returned."""
-        self.generator.load_state_dict(state["generator"])
-        self.critic.load_state_dict(state["critic"])
-        self.network.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.rng.set_state(state["rng"])
 
     def _fakes(self) -> Tensor:
         shape = (self.settings.batch, self.settings.latent_dim)
@@ -166,17 +138,6 @@ class GanTrainee:
         self.critic.requires_grad_(True)
         self.optimizers[0].step()
         return loss.item()
-
-
-def train_gan(settings: GanSettings, run: RunSettings, data: Mnist) -> tuple[Generator, Progress]:
-    """Train a generator on the training images; its averaged weights and how it went.
-
-    Raises:
-        SettingError: `run.resume` without a state to go on from, or with another one's.
-    """
-    trainee = GanTrainee(data.train_images, settings, run.seed, run.torch_device)
-    progress = run_loop(trainee, settings.steps, run, {**asdict(settings), "seed": run.seed})
-    return trainee.network, progress
 
 
 def _adam(network: torch.nn.Module, settings: GanSettings) -> torch.optim.Adam:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from btgm_cli.domains.digits.classifier import Classifier
 from btgm_cli.domains.digits.generator import Generator
 from btgm_cli.domains.digits.mnist import MNIST_FILES, load_mnist
-from btgm_cli.domains.digits.training.classifier import ClassifierSettings, train_classifier
-from btgm_cli.domains.digits.training.gan import GanSettings, train_gan
-from btgm_cli.domains.digits.training.gates import (
-    SAMPLE_SEED,
+from btgm_cli.domains.digits.pretraining.classifier import ClassifierSettings, ClassifierTrainee
+from btgm_cli.domains.digits.pretraining.gan import GanSettings, GanTrainee
+from btgm_cli.domains.digits.pretraining.gates import (
     evaluate_classifier,
     evaluate_generator,
 )
-from btgm_cli.domains.digits.training.pictures import draw_grid
-from btgm_cli.domains.pretraining.gates import Evaluation, in_chunks
-from btgm_cli.domains.pretraining.loop import Progress
+from btgm_cli.domains.digits.pretraining.pictures import draw_grid
+from btgm_cli.domains.pretraining.gates import SAMPLE_SEED, GateReport, in_chunks
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.store.checkpoints import checkpoint_hash, load_network
 
@@ -29,6 +27,8 @@ GRID = 160
 class ClassifierJob:
     """The digits' classifier."""
 
+    settings_class: ClassVar[type] = ClassifierSettings
+
     def __init__(self, settings: ClassifierSettings, run: RunSettings) -> None:
         self.settings, self.run = settings, run
         self.data = load_mnist(run.data_dir)
@@ -37,11 +37,14 @@ class ClassifierJob:
         """The classifier of a checkpoint."""
         return load_network(Classifier, checkpoint)
 
-    def train(self) -> tuple[Classifier, Progress]:
-        """Train a classifier."""
-        return train_classifier(self.settings, self.run, self.data)
+    def trainee(self) -> ClassifierTrainee:
+        """A classifier, to be trained on the training images."""
+        images, labels = self.data.train_images, self.data.train_labels
+        return ClassifierTrainee(
+            images, labels, self.settings, self.run.seed, self.run.torch_device
+        )
 
-    def measure(self, network: Classifier) -> Evaluation:
+    def measure(self, network: Classifier) -> GateReport:
         """Accuracy and calibration."""
         return evaluate_classifier(network, self.data)
 
@@ -59,20 +62,23 @@ class ClassifierJob:
 class GanJob:
     """The digits' generator, and the classifier that judges it."""
 
+    settings_class: ClassVar[type] = GanSettings
+
     def __init__(self, settings: GanSettings, run: RunSettings) -> None:
         self.settings, self.run = settings, run
-        self.judge = load_network(Classifier, run.classifier, "classifier")
+        self.judge = load_network(Classifier, settings.classifier, "model.classifier")
         self.data = load_mnist(run.data_dir)
 
     def load(self, checkpoint: str) -> Generator:
         """The generator of a checkpoint."""
         return load_network(Generator, checkpoint)
 
-    def train(self) -> tuple[Generator, Progress]:
-        """Train a generator."""
-        return train_gan(self.settings, self.run, self.data)
+    def trainee(self) -> GanTrainee:
+        """A generator, to be trained on the training images."""
+        images = self.data.train_images
+        return GanTrainee(images, self.settings, self.run.seed, self.run.torch_device)
 
-    def measure(self, network: Generator) -> Evaluation:
+    def measure(self, network: Generator) -> GateReport:
         """Class balance, confidence and Fréchet distance."""
         return evaluate_generator(network, self.judge, self.data)
 
@@ -84,7 +90,7 @@ class GanJob:
 
     def origin(self) -> dict[str, Any]:
         """The checksums of MNIST and of the judge."""
-        judge = checkpoint_hash(self.run.classifier, "classifier")
+        judge = checkpoint_hash(self.settings.classifier, "model.classifier")
         return {**_mnist_origin(), "judge_sha256": judge}
 
 

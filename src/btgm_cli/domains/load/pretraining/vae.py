@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 
 from btgm_cli.domains.load.network import VaeNetwork
 from btgm_cli.domains.load.weekly import Aggregates, WeeklyLoad
-from btgm_cli.domains.pretraining.averaging import decayed, set_rate, update_average
-from btgm_cli.domains.pretraining.loop import Progress, run_loop
-from btgm_cli.domains.pretraining.settings import RunSettings, require_fraction, require_positive
+from btgm_cli.domains.pretraining.settings import require_fraction, require_positive
+from btgm_cli.domains.pretraining.trainee import Trainee, seeded
 
 SCALE_DRAWS = 4096
 CLIP = 20.0
@@ -58,8 +55,8 @@ class VaeSettings:
         require_positive(self, [*whole, "rate", "weight_decay"], "model.")
 
 
-class VaeTrainee:
-    """The VAE, its average, the optimizer and the one source of randomness.
+class VaeTrainee(Trainee[VaeNetwork]):
+    """A VAE in training.
 
     Args:
         load: Weeks of single households to train on.
@@ -74,9 +71,7 @@ class VaeTrainee:
         self.aggregates = Aggregates(load, settings.households)
         self.settings = settings
         self.device = device
-        self.rng = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed) as rng:
             self.vae = VaeNetwork(
                 load.points,
                 settings.latent_dim,
@@ -85,18 +80,17 @@ class VaeTrainee:
                 settings.couplings,
                 settings.hidden,
             )
-        drawn = self.aggregates.draw(SCALE_DRAWS, self.rng)
+        drawn = self.aggregates.draw(SCALE_DRAWS, rng)
         self.vae.set_scale(drawn, self.aggregates.largest_kw())
         self.vae.to(device)
-        self.network = copy.deepcopy(self.vae).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.vae.parameters(), settings.rate, weight_decay=settings.weight_decay, fused=True
         )
+        super().__init__([self.vae], [self.optimizer], settings, rng)
 
-    def step(self, index: int) -> dict[str, float]:
+    def descend(self, index: int) -> dict[str, float]:
         """Step on the negative ELBO of one batch, its KL weighted by the warm-up."""
         s = self.settings
-        set_rate(self.optimizer, decayed(s.rate, index, s.steps, s.hold))
         x = self.aggregates.draw(s.batch, self.rng).to(self.device)
         noise = torch.randn(s.batch, s.latent_dim, generator=self.rng).to(self.device)
         log_prob, kl = (term.mean() for term in self.vae.bound(x, noise))
@@ -104,39 +98,8 @@ class VaeTrainee:
         (self._kl_weight(index) * kl - log_prob).backward()
         torch.nn.utils.clip_grad_norm_(self.vae.parameters(), CLIP)
         self.optimizer.step()
-        update_average(self.network, self.vae, s.average, index)
         return {"negative ELBO": (kl - log_prob).item(), "KL": kl.item()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights of both networks, the optimizer, the random state."""
-        return {
-            "vae": self.vae.state_dict(),
-            "average": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": self.rng.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set what `state_dict` returned."""
-        self.vae.load_state_dict(state["vae"])
-        self.network.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.set_state(state["rng"])
 
     def _kl_weight(self, index: int) -> float:
         rise = self.settings.warmup * self.settings.steps
         return min(1.0, (index + 1) / rise) if rise else 1.0
-
-
-def train_vae(
-    settings: VaeSettings, run: RunSettings, load: WeeklyLoad
-) -> tuple[VaeNetwork, Progress]:
-    """Train a VAE on aggregates of the training weeks; its averaged weights and how it went.
-
-    Raises:
-        SettingError: `run.resume` without a state to go on from, or with another one's; or more
-            households than a week has.
-    """
-    trainee = VaeTrainee(load.training(), settings, run.seed, run.torch_device)
-    progress = run_loop(trainee, settings.steps, run, {**asdict(settings), "seed": run.seed})
-    return trainee.network, progress

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from btgm_cli.domains.load.training.gates import autocorrelation, mean_day
+from btgm_cli.domains.load.pretraining.gates import autocorrelation, mean_day
 from btgm_cli.domains.load.weekly import HOURS_PER_WEEK
 from btgm_cli.store.files import replacing
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
 from btgm_cli.domains.digits.classifier import Classifier
-from btgm_cli.domains.digits.mnist import Mnist
-from btgm_cli.domains.pretraining.averaging import decayed, set_rate, update_average
-from btgm_cli.domains.pretraining.loop import Progress, run_loop
-from btgm_cli.domains.pretraining.settings import RunSettings, require_fraction, require_positive
+from btgm_cli.domains.pretraining.settings import require_fraction, require_positive
+from btgm_cli.domains.pretraining.trainee import Trainee, seeded
 
 
 @dataclass(frozen=True)
@@ -57,8 +53,8 @@ class ClassifierSettings:
         require_fraction(self, ("hold", "average", "scale"), "model.")
 
 
-class ClassifierTrainee:
-    """Classifier, its average, the optimizer and the one source of randomness.
+class ClassifierTrainee(Trainee[Classifier]):
+    """A classifier in training.
 
     Args:
         images: Images (n, 1, 28, 28) in [0, 1].
@@ -78,22 +74,19 @@ class ClassifierTrainee:
     ) -> None:
         self.images, self.labels = images.to(device), labels.to(device)
         self.settings = settings
-        self.rng = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed) as rng:
             self.classifier = Classifier(settings.channels, settings.hidden).to(device)
-        self.network = copy.deepcopy(self.classifier).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.classifier.parameters(),
             settings.rate,
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        super().__init__([self.classifier], [self.optimizer], settings, rng)
 
-    def step(self, index: int) -> dict[str, float]:
+    def descend(self, index: int) -> dict[str, float]:
         """Step on the penalized cross-entropy of one distorted batch."""
         s = self.settings
-        set_rate(self.optimizer, decayed(s.rate, index, s.steps, s.hold))
         chosen = torch.randint(len(self.images), (s.batch,), generator=self.rng)
         chosen = chosen.to(self.images.device)
         x = distort(self.images[chosen], s, self.rng)
@@ -103,24 +96,7 @@ class ClassifierTrainee:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        update_average(self.network, self.classifier, s.average, index)
         return {"loss": loss.item()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights of both networks, the optimizer, the random state."""
-        return {
-            "classifier": self.classifier.state_dict(),
-            "average": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": self.rng.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set what `state_dict` returned."""
-        self.classifier.load_state_dict(state["classifier"])
-        self.network.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.set_state(state["rng"])
 
 
 def distort(x: Tensor, settings: ClassifierSettings, rng: torch.Generator) -> Tensor:
@@ -136,18 +112,3 @@ def distort(x: Tensor, settings: ClassifierSettings, rng: torch.Generator) -> Te
     return grid_sample(
         x, affine_grid(maps, list(x.shape), align_corners=False), align_corners=False
     )
-
-
-def train_classifier(
-    settings: ClassifierSettings, run: RunSettings, data: Mnist
-) -> tuple[Classifier, Progress]:
-    """Train a classifier on the training images; its averaged weights and how it went.
-
-    Raises:
-        SettingError: `run.resume` without a state to go on from, or with another one's.
-    """
-    trainee = ClassifierTrainee(
-        data.train_images, data.train_labels, settings, run.seed, run.torch_device
-    )
-    progress = run_loop(trainee, settings.steps, run, {**asdict(settings), "seed": run.seed})
-    return trainee.network, progress

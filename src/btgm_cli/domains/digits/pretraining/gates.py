@@ -9,15 +9,14 @@ from torch.nn.functional import cross_entropy
 from btgm_cli.domains.digits.classifier import Classifier
 from btgm_cli.domains.digits.generator import Generator
 from btgm_cli.domains.digits.mnist import Mnist
-from btgm_cli.domains.pretraining.gates import Evaluation, Gate, in_chunks
+from btgm_cli.domains.pretraining.gates import SAMPLE_SEED, Gate, GateReport, in_chunks
 
 SAMPLES = 10_000
-SAMPLE_SEED = 1
 CONFIDENT = 0.9
 CALIBRATION_BINS = 15
 
 
-def evaluate_classifier(classifier: Classifier, data: Mnist) -> Evaluation:
+def evaluate_classifier(classifier: Classifier, data: Mnist) -> GateReport:
     """Accuracy on the test images (a gate), with the calibration of its probabilities."""
     logits = in_chunks(classifier, data.test_images)
     right = logits.argmax(1) == data.test_labels
@@ -27,10 +26,10 @@ def evaluate_classifier(classifier: Classifier, data: Mnist) -> Evaluation:
         "test_nll_nats": cross_entropy(logits.double(), data.test_labels).item(),
         "test_calibration_error": calibration_error(logits, data.test_labels),
     }
-    return Evaluation([Gate("test accuracy", accuracy, low=0.993)], metrics)
+    return GateReport([Gate("test accuracy", accuracy, low=0.993)], metrics)
 
 
-def evaluate_generator(generator: Generator, classifier: Classifier, data: Mnist) -> Evaluation:
+def evaluate_generator(generator: Generator, classifier: Classifier, data: Mnist) -> GateReport:
     """Class balance, confidence and Fréchet distance of 10,000 samples from a fixed seed.
 
     Features are the classifier's penultimate layer. The yardstick of the Fréchet distance is that
@@ -58,7 +57,7 @@ def evaluate_generator(generator: Generator, classifier: Classifier, data: Mnist
         "frechet_10000_train_test": frechet_distance(train[:SAMPLES], test),
         "frechet_ratio": generated / yardstick,
     }
-    return Evaluation(gates, metrics)
+    return GateReport(gates, metrics)
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:

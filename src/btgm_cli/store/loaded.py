@@ -1,0 +1,88 @@
+"""A finished run with its tables and its tuned models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from btgm_cli.core.contracts import GenerativeModel, Summed
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.store.journal import read_acceptance
+from btgm_cli.store.rows import numbers_of
+from btgm_cli.store.runs import Run, flow_file
+from btgm_cli.tuned.acceptance import Acceptance
+from btgm_cli.tuned.flows import load_flow
+from btgm_cli.tuned.model import TunedModel
+
+
+class LoadedRun:
+    """A run directory with its tables and its tuned models.
+
+    Args:
+        run: the tables.
+        config: the settings that the run was started with, as plain data.
+        build_model: makes the frozen generator, when it is first asked for.
+        build_f: makes f̂ of that model, as the run was started with it.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        config: dict[str, Any],
+        build_model: Callable[[], GenerativeModel],
+        build_f: Callable[[GenerativeModel], LatentCriterion],
+    ) -> None:
+        self.run, self.config = run, config
+        self._build_model, self._build_f = build_model, build_f
+        self.pareto = run.pareto
+        self.summary = run.summary
+
+    def index(self, beta: float | None = None) -> int:
+        """Which row of `pareto` has this β; by default the last.
+
+        Raises:
+            SettingError: the run has no such β.
+        """
+        betas = self.pareto["beta"].to_numpy()
+        index = len(betas) - 1
+        if beta is not None:
+            index = int(np.argmin(np.abs(betas - beta)))
+            if not np.isclose(betas[index], beta):
+                listed = ", ".join(f"{value:g}" for value in betas)
+                raise SettingError("beta", beta, f"this run has {listed}")
+        return index
+
+    @cached_property
+    def model(self) -> GenerativeModel:
+        """The frozen generator of the run."""
+        return self._build_model()
+
+    def f(self, beta: float | None = None) -> LatentCriterion:
+        """What the run favoured at one β of `pareto`, by default the last, as a function of z.
+
+        Raises:
+            SettingError: the run has no such β.
+        """
+        weights = numbers_of(self.pareto["weights"].iloc[self.index(beta)])
+        f = self._build_f(self.model)
+        if weights and isinstance(f.criterion, Summed):
+            return f.of(f.criterion.weighted(weights))
+        return f
+
+    def tuned(self, beta: float | None = None) -> TunedModel:
+        """The tuned model at one β of `pareto`, by default the last.
+
+        Raises:
+            SettingError: the run has no such β.
+        """
+        index = self.index(beta)
+        acceptance = read_acceptance(self.run.path, index)
+        return TunedModel(
+            self.model,
+            load_flow(flow_file(self.run.path, index)),
+            Acceptance.of(acceptance) if acceptance else None,
+        )
