@@ -6,26 +6,33 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+CONSTRAINTS ?= constraints.txt
 DIST ?= dist
 ARGS ?=
 QUICK ?=
 FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint format type bench figures $(FIGURES) build clean
+.PHONY: help run smoke test test-all test-oldest lint format type bench figures $(FIGURES) build clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS='...' is handed on, for example: make run ARGS='target.rho=0.01'"
 
 run: $(STAMP) ## Favour fours: tune the MNIST GAN that ships with the package
 	$(BIN)/btgm run model=gan_mnist criterion=log_class4 $(ARGS)
+
+smoke: $(STAMP) ## See in seconds whether anything works: imports, a tiny run, its report
+	$(BIN)/python -m pytest -q -n 0 tests/test_smoke.py tests/test_architecture.py
 
 test: $(STAMP) ## Run the default tests
 	$(BIN)/python -m pytest -n auto --dist loadscope $(ARGS)
 
 test-all: $(STAMP) ## Run every test, the slow statistical ones too
 	$(BIN)/python -m pytest -n auto --dist loadscope -m '' $(ARGS)
+
+test-oldest: ## Run the default tests on the oldest versions that pyproject.toml allows
+	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
 
 lint: $(STAMP) ## Check style and formatting with ruff
 	$(BIN)/ruff check .
@@ -59,17 +66,17 @@ build: $(STAMP) ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(DIST)
 
 clean: ## Remove .venv, caches and build products; outputs/ stays
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
 # The build tools come first and from the same constraints, so that the editable install needs no
 # second, unpinned environment. The stamp is the last step: an install cut short is taken up again.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "btgm needs Python 3.11 or newer, and '$(PYTHON)' is not. Try: make PYTHON=python3.11 ..." >&2; \
 		exit 1; }
 	@echo "Installing into $(VENV) (a few minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install -c constraints.txt torch hatchling editables
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(PIP) install -c $(CONSTRAINTS) torch hatchling editables
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[dev]'
 	@touch $@
