@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from btgm_cli.core.contracts import Criterion, GenerativeModel, Summed
 from btgm_cli.core.latent_criterion import LatentCriterion
@@ -19,10 +20,10 @@ from btgm_cli.tilt.search import Goal, Quantity, Search
 from btgm_cli.truth.references import ReferenceSource, reference_for
 from btgm_cli.truth.verdict import Thresholds, Verdict, hopeless, judge, worst
 from btgm_cli.tuned.acceptance import Acceptance
-from btgm_cli.tuned.flows import Flow, InverseAutoregressive
+from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuned.model import TunedModel
-from btgm_cli.tuning.checks import check_pair, check_target, chosen_gradient
 from btgm_cli.tuning.feasibility import Bound, bound
+from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.several import Outcome, search_several
 from btgm_cli.tuning.visit import Visits
@@ -60,6 +61,11 @@ class TuneResult:
         """The β of the last pass."""
         return self.points[-1].moments.beta
 
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """Draw x of shape (n, *X) from the tuned model."""
+        device = next(self.tuned.flow.parameters()).device
+        return self.tuned.sample(n, derived_generator(seed, device=device))
+
 
 def tune(
     model: GenerativeModel,
@@ -95,28 +101,43 @@ def tune(
     Raises:
         SettingError: the model, the criterion or a setting cannot be used.
     """
-    target, settings = target or Target(), settings or Tuning()
-    thresholds = thresholds or Thresholds()
-    f = LatentCriterion(model, criterion, settings.f_samples, seed, device)
-    has_gradient = check_pair(f, derived_generator(seed, "check", device=device))
-    gradient = chosen_gradient(settings.gradient, has_gradient, criterion)
-    settings = replace(settings, gradient=gradient)
-    flow = (flow or InverseAutoregressive(model.latent_dim, seed=seed)).to(device)
-    learned = settings.acceptance < 1
-    acceptance = Acceptance(model.latent_dim, seed).to(device) if learned else None
-    check_target(target, criterion)
-
-    def reference_of(f: LatentCriterion) -> ReferenceSource:
-        return reference_for(f, settings.n_reference, settings.n_particles, seed, device)
-
-    visits = Visits(
-        f=f,
+    problem = Problem.checked(
+        model,
+        criterion,
+        target=target,
         flow=flow,
-        acceptance=acceptance,
         settings=settings,
         thresholds=thresholds,
         seed=seed,
         device=device,
+    )
+    return solve(problem, reference=reference, journal=journal, observe=observe)
+
+
+def solve(
+    problem: Problem,
+    *,
+    reference: ReferenceSource | None = None,
+    journal: Journal | None = None,
+    observe: Callable[[Progress], None] | None = None,
+) -> TuneResult:
+    """Tune a problem that was checked; its flow is trained in place. Arguments as for `tune`."""
+    f, settings, target = problem.f, problem.settings, problem.target
+    learned = settings.acceptance < 1
+    acceptance = Acceptance(f.model.latent_dim, problem.seed) if learned else None
+
+    def reference_of(f: LatentCriterion) -> ReferenceSource:
+        sizes = settings.n_reference, settings.n_particles
+        return reference_for(f, *sizes, problem.seed, problem.device)
+
+    visits = Visits(
+        f=f,
+        flow=problem.flow,
+        acceptance=acceptance.to(problem.device) if acceptance else None,
+        settings=settings,
+        thresholds=problem.thresholds,
+        seed=problem.seed,
+        device=problem.device,
         reference=reference or reference_of(f),
         journal=journal,
         observe=observe,
@@ -124,7 +145,8 @@ def tune(
     if target.path is not None:
         return _follow(visits, target.path)
     if target.at_least is not None:
-        return _finish_several(search_several(visits, _in_order(target, criterion), reference_of))
+        wishes = _in_order(target, f.criterion)
+        return _finish_several(search_several(visits, wishes, reference_of))
     return _search(visits, _goal(target, settings))
 
 
