@@ -15,9 +15,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from btgm_cli import load_run
+from btgm_cli import Target, Tuning, load_run
 from btgm_cli.cli import main
-from btgm_cli.cli.config import build, choices, compose_config, conf_dir
+from btgm_cli.cli.config import build_criterion, build_flow, build_model, compose_config, values_of
+from btgm_cli.cli.settings import checked
+from btgm_cli.cli.tree import choices, conf_dir
 from btgm_cli.core.seeds import derived_generator
 
 GAUSSIAN = ["run", "model=gaussian", "model.latent_dim=3", "criterion=linear"]
@@ -62,7 +64,7 @@ def here(tmp_path, monkeypatch):
 
 
 def run_in(directory, *overrides):
-    code = main([*GAUSSIAN, *SMALL, *overrides, f"hydra.run.dir={directory}"])
+    code = main([*GAUSSIAN, *SMALL, *overrides, f"out={directory}"])
     return code, Path(directory)
 
 
@@ -98,7 +100,7 @@ def test_a_run_leaves_what_other_tools_rely_on(here, capsys):
 def test_the_gan_is_tuned_against_importance_sampling(here):
     """The shipped generator and classifier, end to end; the default path is the slow test's."""
     small = ["target.betas=[0,0.3]", "tuning.first_steps=20", "tuning.acceptance=1"]
-    draws = ["tuning.n_eval=1000", "tuning.n_reference=3000", "samples=8", "hydra.run.dir=gan"]
+    draws = ["tuning.n_eval=1000", "tuning.n_reference=3000", "samples=8", "out=gan"]
     assert main(["run", "model=gan_mnist", "criterion=log_class4", *small, *draws]) == 0
     table = pd.read_csv(here / "gan" / "pareto.csv")
     assert table["status"].tolist() == ["ok", "ok_corrected"]
@@ -142,7 +144,7 @@ def test_several_wishes_at_once_from_the_command_line(here, capsys):
 
 @pytest.mark.slow
 def test_the_default_run_is_as_tight_as_the_readme_says(here):
-    assert main(["run", "model=gan_mnist", "criterion=log_class4", "hydra.run.dir=gan"]) == 0
+    assert main(["run", "model=gan_mnist", "criterion=log_class4", "out=gan"]) == 0
     table = pd.read_csv(here / "gan" / "pareto.csv")
     assert table["beta"].tolist() == [0, 0.25, 0.5, 0.75, 1, 1.25]
     assert table["ref_reliable"].all()
@@ -166,7 +168,7 @@ def test_a_missed_target_exits_3_after_everything_is_written(here, capsys):
     code = main(
         [
             *["run", "model=gaussian", "criterion=quadratic", *SMALL],
-            *["target.C_f=1.0", "hydra.run.dir=missed"],
+            *["target.C_f=1.0", "out=missed"],
         ]
     )
     assert code == 3
@@ -175,7 +177,7 @@ def test_a_missed_target_exits_3_after_everything_is_written(here, capsys):
     assert "cannot be met" in summary["message"]
     assert summary["remedy"].startswith("btgm run model=gaussian criterion=quadratic")
     assert " target.C_f=-" in summary["remedy"]
-    assert "hydra.run.dir" not in summary["remedy"]
+    assert "out=" not in summary["remedy"]
     assert summary["remedy"] in capsys.readouterr().out
     assert (here / "missed" / "pareto.png").is_file()
 
@@ -186,7 +188,7 @@ def test_a_criterion_that_is_nan_somewhere_ends_with_a_verdict_and_all_files(her
     (here / "odd.py").write_text(
         "def f(x):\n    return x[:, 0].masked_fill(x[:, 0] > 3, float('nan'))\n"
     )
-    code = main([*GAUSSIAN[:3], *SMALL, "criterion=sometimes", "hydra.run.dir=odd"])
+    code = main([*GAUSSIAN[:3], *SMALL, "criterion=sometimes", "out=odd"])
     assert code == 3
     summary = json.loads((here / "odd" / "summary.json").read_text())
     assert summary["status"] == "unreliable_reference"
@@ -206,13 +208,92 @@ def test_a_target_run_keeps_the_trace_of_its_search(here):
 
 
 def test_a_sweep_makes_one_run_directory_each(here):
-    sweep = ["-m", "criterion=linear,quadratic", "target.C_D=0.2,0.4", "hydra.sweep.dir=sweep"]
+    sweep = ["-m", "criterion=linear,quadratic", "target.C_D=0.2,0.4", "out=sweep"]
     assert main([*GAUSSIAN[:3], *SMALL, "tuning.max_updates=1", *sweep]) in (0, 3)
     assert len(list((here / "sweep").glob("*/pareto.csv"))) == 4
     budgets = [
         json.loads(p.read_text())["target"] for p in (here / "sweep").glob("*/summary.json")
     ]
     assert sorted(t["C_D"] for t in budgets) == [0.2, 0.2, 0.4, 0.4]
+
+
+def test_a_sweep_into_the_directory_of_another_is_refused(here, capsys):
+    sweep = [*GAUSSIAN, *SMALL, "-m", "target.betas=[0],[0.0]", "out=sweep"]
+    assert main(sweep) == 0
+    before = {path: path.stat().st_mtime_ns for path in (here / "sweep").rglob("*")}
+    assert main(sweep) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (here / "sweep").rglob("*")} == before
+
+
+def test_out_is_never_taken_for_a_group_of_options(here):
+    (here / "out").mkdir()
+    (here / "out" / "other.yaml").write_text("a: 1\n")
+    assert main([*GAUSSIAN, *SMALL, "target.betas=[0]", "out=a run (1)"]) == 0
+    assert (here / "a run (1)" / "pareto.csv").is_file()
+
+
+def test_a_run_is_built_once(here, monkeypatch):
+    """A model, a criterion and an export of the user's own tell when they are made."""
+    (here / "own_parts.py").write_text(OWN_PARTS)
+    for group in ("model", "criterion", "extra"):
+        (here / group).mkdir()
+    (here / "model" / "mine.yaml").write_text("_target_: own_parts.model\n")
+    (here / "criterion" / "mine.yaml").write_text("_target_: own_parts.Criterion\n")
+    (here / "extra" / "mine.yaml").write_text("_target_: own_parts.Note\ntext: it\n")
+    own = ["run", "model=mine", "criterion=mine", "+extra=mine", *SMALL, "target.betas=[0,0.1]"]
+    assert main([*own, "out=run"]) == 0
+    made = sys.modules["own_parts"].MADE
+    assert made == ["note", "model", "criterion"]
+    # What is left beside the tables is the export's, and is redrawn without the model.
+    note = here / "run" / "note.txt"
+    assert note.read_text() == "it: (5, 2, 3, 2)"
+    (here / "run" / "note.png").unlink()
+    assert main(["report", "run"]) == 0
+    assert made == ["note", "model", "criterion", "note"]
+    assert (here / "run" / "note.png").is_file()
+    assert main([*own, "extra.text=3", "out=other"]) == 2
+    monkeypatch.delitem(sys.modules, "own_parts")
+
+
+OWN_PARTS = """
+from dataclasses import dataclass
+
+from btgm_cli.domains.analytic.gaussian import Gaussian
+
+MADE = []
+
+def model():
+    MADE.append("model")
+    return Gaussian(2)
+
+class Criterion:
+    def __init__(self):
+        MADE.append("criterion")
+
+    def __call__(self, x):
+        return x[:, 0]
+
+@dataclass(frozen=True)
+class Note:
+    text: str
+
+    def __post_init__(self):
+        MADE.append("note")
+
+    def check(self, model):
+        assert model.latent_dim == 2
+
+    def write(self, path, draws):
+        assert not draws.doubt
+        shapes = *draws.tilted(5).shape, *draws.prior(3).shape
+        (path / "note.txt").write_text(f"{self.text}: {shapes}")
+        return ""
+
+    def draw(self, path):
+        (path / "note.png").touch()
+        return [path / "note.png"]
+"""
 
 
 @pytest.mark.parametrize(
@@ -256,10 +337,26 @@ def test_a_sweep_makes_one_run_directory_each(here):
         (["criterion=log_class", "criterion.label=12"], "criterion.label=12", "0 … 9"),
         (["-m", "target.C_D=1,-1"], "target.C_D=-1", "positive"),
         (["resume=nowhere"], "resume", "takes its settings from the run"),
+        (["tunning.steps=3"], "tunning.steps='3'", "did you mean tuning?"),
+        (["seed.x=3"], "seed.x='3'", "no such setting"),
+        (["target.C_D=1,2"], "target.C_D='1,2'", "btgm run -m sweeps"),
+        (["+seed=3"], "seed='3'", "leave out the +"),
+        (["model=null"], "model='null'", "gan_mnist, gaussian"),
+        (["flow@x=iaf"], "flow@x='iaf'", "did you mean flow?"),
+        (["target.C_D=${nothing}"], "target.C_D", "'nothing' not found"),
+        (["+criterion.of=3"], "criterion.of=3", "takes no such setting; choose from direction"),
+        (["flow._target_=torch.nn.ReLU"], "flow.depth=2", "takes no such setting"),
+        (["-m", "seed=interval(0,1)"], "seed='interval(0,1)'", "a list of values to sweep over"),
+        (["out=x", "hydra.run.dir=y"], "out='x'", "hydra.run.dir=y say the same thing"),
+        (["-m", "out=x", "hydra.sweep.dir=y", "seed=0,1"], "out='x'", "say the same thing"),
+        (["out="], "out=''", "must be a folder"),
+        (["hydra.runn.dir=x"], "hydra.runn.dir='x'", "did you mean run?"),
+        (["verdict.kl_gap=nan"], "verdict.kl_gap=nan", "must be a number"),
+        (["tuning.steps=true"], "tuning.steps=True", "must be a whole number"),
     ],
 )
 def test_bad_input_is_one_line_exit_2_and_nothing_written(here, capsys, arguments, setting, words):
-    assert main([*GAUSSIAN, *arguments]) == 2
+    assert main([*GAUSSIAN, "flow.depth=2", *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert "\n" not in error
     assert setting in error
@@ -280,6 +377,36 @@ def test_a_run_directory_that_is_taken_is_not_touched(here, capsys):
 def test_commands_name_what_is_missing(here, capsys, command):
     assert main(command) == 2
     assert command[-1].removeprefix("resume=") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["list", "model=gaussian"], "takes no settings"),
+        (["report", "out=x"], "out='x': unknown setting"),
+        (["report", "hydra.run.dir=x"], "hydra.run.dir='x': unknown setting"),
+        (["rank", "model=gaussian", "hydra.run.dir=x"], "hydra.run.dir='x': unknown setting"),
+        (["train", "model=vae_energy", "hydra.run.dir=x"], "hydra.run.dir='x': unknown setting"),
+    ],
+)
+def test_a_setting_that_a_command_does_not_have_is_refused(here, capsys, command, told):
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "list"])
+def test_what_computes_nothing_waits_for_no_library(command):
+    heavy = "torch pyro hydra omegaconf pandas matplotlib numpy"
+    code = f"import sys, btgm_cli.cli as c; c.main(['{command}'])"
+    code += f"; assert not set('{heavy}'.split()) & set(sys.modules), sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
 
 
 def test_help_version_list_and_cfg(here, capsys):
@@ -305,9 +432,13 @@ def test_help_version_list_and_cfg(here, capsys):
     ],
 )
 def test_every_yaml_composes_and_builds(option):
-    objects = build(compose_config("run", [option]))
-    z = objects.model.sample_prior(2, derived_generator(0))
-    assert objects.flow(z)[0].shape == z.shape
+    cfg = compose_config("run", [option])
+    model = build_model(cfg.model)
+    z = model.sample_prior(2, derived_generator(0))
+    assert build_flow(cfg.flow, model.latent_dim, cfg.seed)(z)[0].shape == z.shape
+    assert callable(build_criterion(cfg, model))
+    checked(Target, values_of(cfg.target))
+    checked(Tuning, values_of(cfg.tuning))
 
 
 def test_log_class_with_a_label_is_the_named_one():
@@ -352,7 +483,7 @@ def test_a_run_killed_mid_training_resumes_to_the_same_numbers(here):
     command = [sys.executable, "-m", "btgm_cli", *GAUSSIAN, *SMALL, *slow]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*command, "hydra.run.dir=killed"],
+        [*command, "out=killed"],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

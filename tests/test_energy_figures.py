@@ -4,7 +4,6 @@ import math
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,9 +21,10 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.domains.load.scenario_pictures import scenarios_figure
-from btgm_cli.domains.load.scenarios import Scenarios, band, timestamps, write_scenarios
+from btgm_cli.domains.load.scenarios import Scenarios, band, timestamps
 from btgm_cli.store.data_dir import DATA_DIR_VARIABLE
 from btgm_cli.truth.price import by_rejection
+from btgm_cli.truth.trust import TiltDraws
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuned.model import TunedModel
 
@@ -126,7 +126,7 @@ def test_energy_peak_asks_for_a_thousand_scenarios():
 def test_a_run_leaves_dated_curves_in_kw(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    settings = [*TINY, "scenarios.n=3", "scenarios.week=2027-03-01", "hydra.run.dir=run"]
+    settings = [*TINY, "scenarios.n=3", "scenarios.week=2027-03-01", "out=run"]
     assert main(["run", "experiment=energy_peak", *settings]) in (0, 3)
     table = pd.read_csv("run/scenarios.csv")
     assert table.columns.tolist() == ["timestamp", "s0001", "s0002", "s0003"]
@@ -148,20 +148,45 @@ def test_a_run_leaves_dated_curves_in_kw(tmp_path, monkeypatch):
     assert np.load("run/reference.npy").shape == (1000, 12)
 
 
-@pytest.mark.parametrize("status", [Status.UNDERTRAINED, Status.OK])
-def test_a_model_far_from_its_tilt_makes_no_scenarios(tmp_path, status):
+def test_curves_of_p_do_not_pass_for_curves_that_nothing_can_make(tmp_path, monkeypatch, capsys):
+    """After an infeasible target the last β is 0, and the tuned model is p."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    model = ["model=gaussian", "model.latent_dim=336", "flow.depth=1", "flow.hidden=[4]"]
+    asked = ["criterion=quadratic", "target.C_f=1", "scenarios.n=3", "out=run"]
+    assert main(["run", *model, *asked, *QUICK]) == 3
+    told = "scenarios.csv not written: the run's verdict is infeasible_target"
+    assert told in capsys.readouterr().out
+    assert not list(Path("run").glob("scenarios*"))
+
+
+def tilt_draws(beta, row, run=Status.UNDERTRAINED):
+    """An untrained flow for the tilt of a criterion along the sum of 336 coordinates."""
     model = Gaussian(336)
-    f = LatentCriterion(model, Linear())
     tuned = TunedModel(model, InverseAutoregressive(336, 1, [4]), None)
-    point = SimpleNamespace(status=status, moments=SimpleNamespace(beta=8.0))
-    generator = derived_generator(0)
-    told = write_scenarios(tmp_path, Scenarios(2), tuned, f, point, generator)
-    if status is Status.OK:
-        assert not told
-        assert (tmp_path / "scenarios.csv").is_file()
-    else:
-        assert told.startswith("scenarios.csv not written")
-        assert not list(tmp_path.iterdir())
+    f = LatentCriterion(model, Linear())
+    return TiltDraws(tuned, f, beta, run, row, derived_generator(0))
+
+
+@pytest.mark.parametrize("row", [Status.OK, Status.UNDERTRAINED, Status.OK_CORRECTED])
+def test_a_model_that_is_its_tilt_makes_scenarios(tmp_path, row):
+    assert not Scenarios(2).write(tmp_path, tilt_draws(0.0, row))
+    assert len(pd.read_csv(tmp_path / "scenarios.csv")) == 336
+
+
+@pytest.mark.parametrize(
+    ("beta", "row", "run"),
+    [
+        (0.0, Status.MODE_DROPPED, Status.MODE_DROPPED),
+        (0.0, Status.UNRELIABLE_REFERENCE, Status.UNDERTRAINED),
+        (0.0, Status.OK, Status.INFEASIBLE),
+        (8.0, Status.UNDERTRAINED, Status.UNDERTRAINED),
+    ],
+)
+def test_scenarios_are_not_made_where_the_verdict_or_the_weights_say_no(tmp_path, beta, row, run):
+    told = Scenarios(2).write(tmp_path, tilt_draws(beta, row, run))
+    assert told.startswith("scenarios.csv not written: ")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

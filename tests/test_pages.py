@@ -37,7 +37,7 @@ def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, cap
         "tuning.acceptance=1",
     ]
     small = ["flow.depth=2", "flow.hidden=[16]", "tuning.max_updates=2"]
-    run = [*quick, *small, f"hydra.run.dir={tmp_path / 'run'}"]
+    run = [*quick, *small, f"out={tmp_path / 'run'}"]
     assert main(["run", "model=ring", "criterion=to_the_right", "target.C_D=1", *run]) in (0, 3)
     assert (tmp_path / "run" / "samples.png").is_file()
     monkeypatch.delitem(sys.modules, "ring")

@@ -14,7 +14,7 @@ from tests.test_cli import GAUSSIAN, SMALL
 def run(tmp_path_factory):
     """A run whose flow is trained a little too short."""
     path = tmp_path_factory.mktemp("runs") / "short"
-    settings = ["target.betas=[0,1]", "tuning.first_steps=40", f"hydra.run.dir={path}"]
+    settings = ["target.betas=[0,1]", "tuning.first_steps=40", f"out={path}"]
     assert main([*GAUSSIAN, *SMALL, *settings]) in (0, 3)
     return path
 
@@ -98,6 +98,10 @@ def test_the_default_place_is_in_the_run_and_nothing_is_overwritten(run, capsys)
         (["colour=red"], "choose from n, beta, correct, out, seed"),
         (["out=draws.csv"], "must end in .npz or .parquet"),
         (["seed=-1"], "seed=-1: must be 0 or more"),
+        (["n=1e3"], "n=1000.0: must be a whole number"),
+        (["beta=nan"], "beta=nan: must be a number"),
+        (["hydra.run.dir=draws"], "hydra.run.dir='draws': unknown setting; choose from n"),
+        (["10"], "10='': must be given as SETTING=VALUE"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_written(run, capsys, arguments, words, tmp_path):
@@ -125,3 +129,31 @@ def test_the_run_leaves_its_prices(run):
     assert 10 < table.loc["rejection", "each"] < 150
     assert table.loc["tuned", "fixed"] >= 3 * 40 * 128
     assert table.loc["smc", "each"] > table.loc["tuned + corrected", "each"]
+
+
+@pytest.fixture(scope="module")
+def far(tmp_path_factory):
+    """A run whose flow has hardly begun to move."""
+    path = tmp_path_factory.mktemp("runs") / "far"
+    settings = ["target.betas=[0,5]", "tuning.first_steps=1", f"out={path}"]
+    assert main([*GAUSSIAN, *SMALL, *settings]) == 3
+    return path
+
+
+def test_rejection_that_would_take_for_ever_is_refused_in_a_line(far, tmp_path, capsys):
+    out = tmp_path / "draws.npz"
+    assert main(["sample", str(far), "n=20", "correct=rejection", f"out={out}"]) == 3
+    told = capsys.readouterr().err
+    assert "no draws: rejection would take more than 100 draws of this tuned model" in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_draws_of_a_run_that_met_no_target_are_told_to_be_none_of_its_tilt(tmp_path, capsys):
+    run = tmp_path / "run"
+    model = ["run", "model=gaussian", "model.latent_dim=3", "criterion=quadratic"]
+    assert main([*model, *SMALL, "target.C_f=1", f"out={run}"]) == 3
+    capsys.readouterr()
+    assert main(["sample", str(run), "n=100"]) == 3
+    assert "infeasible_target" in capsys.readouterr().err
+    assert len(arrays(run / "draws" / "beta_0_none.npz")["x"]) == 100

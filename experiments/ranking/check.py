@@ -52,7 +52,7 @@ def measure(folder: Path) -> pd.DataFrame:
         path = folder / row["criterion"]
         if not (path / "summary.json").is_file():
             tilt = [f"criterion={row['criterion']}", f"target.betas=[{row['beta']}]"]
-            main(["run", *tilt, *BUDGET, f"hydra.run.dir={path}"])
+            main(["run", *tilt, *BUDGET, f"out={path}"])
         point = read_run(path).pareto.iloc[-1]
         rows.append(row | {name: point[name] for name in AFTER})
     return pd.DataFrame(rows).sort_values("kl_gap")

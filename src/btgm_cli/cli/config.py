@@ -1,70 +1,46 @@
-"""From `conf/` to objects: finding, composing and checking configurations.
+"""From `conf/` to objects: composing a configuration, checking it, and building what it names.
 
-With `cli`, the only place that knows Hydra. Whatever is wrong with a configuration comes out as
-one `SettingError`, before any work starts.
+With `run`, the only place that handles configurations. Whatever is wrong with one comes out as one
+`SettingError`, before any work starts.
 """
 
 from __future__ import annotations
 
-import re
+import inspect
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, cast
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from btgm_cli.core.contracts import Criterion, GenerativeModel
+from btgm_cli.cli.job import Job, Names, RunOptions
+from btgm_cli.cli.overrides import REFUSALS, fault, refuse_hydras
+from btgm_cli.cli.settings import checked, unknown
+from btgm_cli.cli.tree import choices, conf_dir
+from btgm_cli.core.contracts import Criterion, Export, GenerativeModel
+from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import BtgmError, SettingError
-from btgm_cli.core.latent_criterion import LatentCriterion, settled
+from btgm_cli.core.latent_criterion import settled
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
-from btgm_cli.domains.load.scenarios import Scenarios
+from btgm_cli.store.checkpoints import checkpoint_hash
 from btgm_cli.truth.verdict import Thresholds
 from btgm_cli.tuned.flows import Flow
-from btgm_cli.tuning import Tuning
+from btgm_cli.tuning import Problem, Tuning
 
-GROUPS = (
-    *("model", "criterion", "flow", "target", "tuning", "verdict", "scenarios"),
-    "experiment",
-)
+__all__ = ["choices", "conf_dir"]
 
-
-@dataclass(frozen=True)
-class Objects:
-    """What one run needs, built from its configuration."""
-
-    f: LatentCriterion
-    flow: Flow
-    target: Target
-    tuning: Tuning
-    thresholds: Thresholds
-    device: torch.device
-
-    @property
-    def model(self) -> GenerativeModel:
-        """The frozen generator."""
-        return self.f.model
-
-    @property
-    def criterion(self) -> Criterion:
-        """f."""
-        return self.f.criterion
-
-
-def conf_dir() -> Path:
-    """The configuration tree: the copy inside an installed package, else the repository's."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
+OBJECTS = ("model", "criterion", "flow")
+SETTINGS = ("target", "tuning", "verdict")
+TARGET_KEY = "_target_"
 
 
 def search_path() -> list[str]:
@@ -88,57 +64,102 @@ def with_search_path(overrides: Sequence[str]) -> list[str]:
     return [*overrides, *search_path()]
 
 
-def compose_config(name: str, overrides: Sequence[str], *, root: Path | None = None) -> DictConfig:
+def compose_config(
+    name: str, overrides: Sequence[str], *, root: Path | None = None, hydras: bool = False
+) -> DictConfig:
     """Compose the primary configuration `name`, with Hydra's own node.
+
+    Args:
+        name: of the file in `root`.
+        overrides: as typed.
+        root: of the tree; by default `conf_dir()`.
+        hydras: may the overrides change Hydra's own settings?
 
     Raises:
         SettingError: an override that names no setting, no choice, or cannot be parsed.
     """
+    if not hydras:
+        refuse_hydras(overrides)
     overrides = with_search_path(overrides)
-    try:
-        with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
-            return compose(name, overrides=list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explained(error, name, overrides, root) from error
+    with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
+        try:
+            return compose(name, overrides=overrides, return_hydra_config=True)
+        except REFUSALS as error:
+            raise fault(name, overrides, error) from error
 
 
-def choices(group: str, root: Path | None = None) -> list[str]:
-    """The options of a configuration group, sorted."""
-    return sorted(path.stem for path in ((root or conf_dir()) / group).glob("*.yaml"))
-
-
-def build(cfg: DictConfig) -> Objects:
-    """Instantiate everything that a `btgm run` configuration names.
+def values_of(cfg: DictConfig, *without: str) -> dict[str, Any]:
+    """A node as plain data, without the keys that are others' or Hydra's.
 
     Raises:
-        SettingError: a setting of the wrong type, out of range or unknown.
+        SettingError: an interpolation that leads nowhere.
     """
-    device = pick_device(cfg.device)
-    model = build_object(cfg.model, "model")
-    if hasattr(model, "to"):
-        model = model.to(device)
-    criterion = build_criterion(cfg, model, device)
-    target = Target(**_typed(cfg.target, "target", Target))
-    tuning = Tuning(**_typed(cfg.tuning, "tuning", Tuning))
-    thresholds = Thresholds(**_typed(cfg.verdict, "verdict", Thresholds))
-    make_flow = build_object(cfg.flow, "flow")
+    kept = [str(key) for key in cfg if key not in ("hydra", *without)]
     try:
-        flow = make_flow(latent_dim=model.latent_dim, seed=cfg.seed).to(device)
-    except TypeError as error:
-        raise _unexpected("flow", error, cfg.flow) from error
-    f = LatentCriterion(model, criterion, tuning.f_samples, cfg.seed, device)
-    return Objects(f, flow, target, tuning, thresholds, device)
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, kept), resolve=True)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(str(error.full_key), "${…}", reason) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
-def build_scenarios(cfg: DictConfig) -> Scenarios:
-    """What `scenarios.csv` is to hold; nothing where the run is older than the setting.
+def job_of(cfg: DictConfig, about: Any) -> Job:
+    """Check a `btgm run` configuration and build all that it names, once.
+
+    Args:
+        cfg: the configuration.
+        about: Hydra's node on it: which options were chosen, and by which overrides.
 
     Raises:
-        SettingError: a setting of the wrong type, out of range or unknown.
+        SettingError: a setting that is unknown, out of range or of the wrong type, or parts that
+            do not go together.
     """
-    if "scenarios" not in cfg:
-        return Scenarios()
-    return Scenarios(**_typed(cfg.scenarios, "scenarios", Scenarios))
+    values_of(cfg)  # no interpolation leads nowhere
+    exports = [str(key) for key in cfg if _is_export(cfg, str(key))]
+    known = (*OBJECTS, *SETTINGS, *exports, "experiment", *(f.name for f in fields(RunOptions)))
+    for key in cfg:
+        if key not in ("hydra", *known):
+            raise SettingError(str(key), cfg[key], unknown(str(key), known))
+    options = checked(RunOptions, values_of(cfg, *OBJECTS, *SETTINGS, *exports))
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    built = {name: build_export(cfg[name], name) for name in exports}
+    problem = _problem(cfg, options)
+    for export in built.values():
+        export.check(problem.f.model)
+    return Job(
+        problem=problem,
+        names=Names(about.runtime.choices.model, about.runtime.choices.criterion),
+        options=options,
+        exports=built,
+        hashes={
+            "checkpoint_hash": _hash(cfg.model, "checkpoint"),
+            "classifier_hash": _hash(cfg.criterion, "classifier"),
+        },
+        overrides=tuple(about.overrides.task),
+    )
+
+
+def exports_of(cfg: DictConfig) -> list[Export]:
+    """What a run leaves beside its tables: all further nodes that name a class.
+
+    Raises:
+        SettingError: as `build_export`.
+    """
+    names = [str(key) for key in cfg if _is_export(cfg, str(key))]
+    return [build_export(cfg[name], name) for name in names]
+
+
+def build_model(node: DictConfig, device: torch.device | str = "cpu") -> GenerativeModel:
+    """The frozen generator that a node names, on its device.
+
+    Raises:
+        SettingError: as `build_object`.
+    """
+    model: Any = build_object(node, "model")
+    built: GenerativeModel = model.to(device) if hasattr(model, "to") else model
+    return built
 
 
 def build_criterion(
@@ -153,124 +174,121 @@ def build_criterion(
     return settled(criterion, model, derived_generator(cfg.seed, "normalize"), device)
 
 
+def build_flow(node: DictConfig, latent_dim: int, seed: int) -> Flow:
+    """The untrained flow that a node names, on a latent space of this dimension.
+
+    Raises:
+        SettingError: as `build_object`, or a flow that takes no dimension or seed.
+    """
+    make = build_object(node, "flow")
+    takes = _takes(make)
+    if not callable(make) or (takes is not None and not {"latent_dim", "seed"} <= set(takes)):
+        raise SettingError("flow", node[TARGET_KEY], "must be made of a latent_dim and a seed")
+    flow: Flow = make(latent_dim=latent_dim, seed=seed)
+    return flow
+
+
+def build_export(node: DictConfig, setting: str) -> Export:
+    """The export that a node names, its settings checked.
+
+    Raises:
+        SettingError: no frozen dataclass, or settings of another type or out of range.
+    """
+    kind = _named(node, setting)
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        raise SettingError(f"{setting}.{TARGET_KEY}", node[TARGET_KEY], "must be a dataclass")
+    export: Any = checked(kind, values_of(node, TARGET_KEY), f"{setting}.")
+    return cast(Export, export)
+
+
 def build_object(node: DictConfig, setting: str) -> Any:
     """Instantiate a node with a `_target_`.
 
     Raises:
         SettingError: no `_target_`, one that cannot be imported, or arguments that do not fit.
     """
-    if "_target_" not in node:
+    if TARGET_KEY not in node:
         raise SettingError(setting, OmegaConf.to_container(node), "needs a _target_ to build")
+    for part, name in _parts(node, setting):
+        _check_arguments(part, name)
     try:
         return instantiate(node)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, BtgmError):
             raise cause from None
-        if isinstance(cause, TypeError):
-            raise _unexpected(setting, cause, node) from error
-        reason = " ".join(str(cause or error).split())
-        raise SettingError(f"{setting}._target_", node["_target_"], reason) from error
+        raise SettingError(setting, node[TARGET_KEY], _one_line(cause or error)) from error
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` as a device.
-
-    Raises:
-        SettingError: another name, or cuda where there is none.
-    """
-    available = torch.cuda.is_available()
-    if name not in ("auto", "cpu", "cuda"):
-        raise SettingError("device", name, "choose one of auto, cpu, cuda")
-    if name == "cuda" and not available:
-        raise SettingError("device", name, "this machine has no CUDA device; choose auto or cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def _typed(node: DictConfig, setting: str, kind: type) -> dict[str, Any]:
-    """A node as keyword arguments of a dataclass, each of the type that the dataclass declares."""
-    values = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(values, dict)
-    types = {field.name: str(field.type).split(" | ") for field in fields(kind)}
-    for key, value in values.items():
-        if key not in types:
-            raise SettingError(f"{setting}.{key!s}", value, _unknown(str(key), list(types)))
-        if value is None and "None" in types[key]:
-            continue
-        if types[key][0] == "int" and not _is_number(value, int):
-            raise SettingError(f"{setting}.{key}", value, "must be a whole number")
-        if types[key][0] == "float" and not _is_number(value, int | float):
-            raise SettingError(f"{setting}.{key}", value, "must be a number")
-        if types[key][0].startswith("Mapping") and not isinstance(value, dict):
-            raise SettingError(f"{setting}.{key}", value, "must be {NAME: NUMBER, …}")
-        if types[key][0].startswith("Sequence") and not isinstance(value, list):
-            raise SettingError(f"{setting}.{key}", value, "must be a list of numbers")
-    return {str(key): value for key, value in values.items()}
+def _problem(cfg: DictConfig, options: RunOptions) -> Problem:
+    """The parts of a run as one problem, tried on a few draws."""
+    target = checked(Target, values_of(cfg.target), "target.")
+    settings = checked(Tuning, values_of(cfg.tuning), "tuning.")
+    thresholds = checked(Thresholds, values_of(cfg.verdict), "verdict.")
+    device = pick_device(options.device)
+    model = build_model(cfg.model, device)
+    return Problem.checked(
+        model,
+        build_criterion(cfg, model, device),
+        target=target,
+        settings=settings,
+        thresholds=thresholds,
+        flow=build_flow(cfg.flow, model.latent_dim, options.seed),
+        seed=options.seed,
+        device=device,
+    )
 
 
-def _is_number(value: object, kind: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _unknown(key: str, known: Sequence[str]) -> str:
-    close = get_close_matches(key, known, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"unknown setting{hint}; choose from {', '.join(known)}"
-
-
-def _unexpected(setting: str, error: TypeError, node: DictConfig) -> SettingError:
-    """A call that does not fit its target's signature."""
-    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    if found:
-        text = f"{node['_target_']} takes no such setting"
-        return SettingError(f"{setting}.{found[1]}", node[found[1]], text)
-    return SettingError(setting, node["_target_"], str(error))
-
-
-def _explained(
-    error: Exception, name: str, overrides: Sequence[str], root: Path | None
-) -> SettingError:
-    """Hydra's several lines as one that names the setting, its value and the choices."""
-    text = str(error)
-    missing = re.search(r"Could not find '([\w/]+)/([^']*)'", text)
-    if missing:
-        group, value = missing[1].split("/")[-1], missing[2]
-        options = re.findall(r"^\t(\S+)$", text, flags=re.M) or choices(group, root)
-        return SettingError(group, value, _unknown(value, options).replace(" setting", ""))
-    found = re.search(r"Could not (?:override|append to config) '?([\w.]+)", text)
-    found = found or re.search(r"No match for '?([\w/]+)'? in the defaults list", text)
-    if found:
-        setting = found[1].rstrip(".")
-        known = _keys(name, setting, overrides, root)
-        value = _value_of(setting, overrides)
-        return SettingError(setting, value, _unknown(setting.split(".")[-1], known))
-    at_fault = next((item for item in overrides if not _parses(item)), " ".join(overrides))
-    return SettingError("override", at_fault, " ".join(text.partition("See https")[0].split()))
-
-
-def _parses(override: str) -> bool:
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
+def _is_export(cfg: DictConfig, key: str) -> bool:
+    if key in ("hydra", *OBJECTS, *SETTINGS):
         return False
-    return True
+    return isinstance(cfg[key], DictConfig) and TARGET_KEY in cfg[key]
 
 
-def _value_of(setting: str, overrides: Sequence[str]) -> object:
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.key_or_group == setting:
-            return override.get_value_element_as_str()
-    return None
+def _hash(node: DictConfig, key: str) -> str | None:
+    """SHA-256 of the checkpoint that a configuration node names, if it names one."""
+    return checkpoint_hash(node[key], key) if key in node else None
 
 
-def _keys(name: str, setting: str, overrides: Sequence[str], root: Path | None) -> list[str]:
-    """The settings beside the one that was asked for, under the groups that were chosen."""
-    chosen = [item for item in overrides if item.split("=")[0] in (*GROUPS, "hydra.searchpath")]
-    with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
-        try:
-            node: Any = compose(name, overrides=chosen)
-        except HydraException:  # one of them is a group that this command does not have
-            node = compose(name)
-    for part in setting.split(".")[:-1]:
-        node = node.get(part) if OmegaConf.is_dict(node) else None
-    return [str(key) for key in node if not str(key).startswith("_")] if node else list(GROUPS)
+def _parts(node: Any, setting: str) -> Iterator[tuple[DictConfig, str]]:
+    """A node and all within it that have a `_target_`, with their names."""
+    if isinstance(node, DictConfig):
+        if TARGET_KEY in node:
+            yield node, setting
+        for key in node:
+            yield from _parts(node[key], f"{setting}.{key!s}")
+
+
+def _check_arguments(node: DictConfig, setting: str) -> None:
+    """Refuse settings that what a node names does not take."""
+    takes = _takes(_named(node, setting))
+    for key in node:
+        special = str(key).startswith("_") and str(key).endswith("_")
+        if takes is not None and key not in takes and not special:
+            text = f"{node[TARGET_KEY]} takes no such setting"
+            raise SettingError(f"{setting}.{key!s}", node[key], unknown(str(key), takes, text))
+
+
+def _takes(target: Any) -> list[str] | None:
+    """The names of the arguments of a class or function; None where it takes or tells any."""
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return None
+    if any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
+        return None
+    unnamed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+    return [name for name, item in parameters.items() if item.kind not in unnamed]
+
+
+def _named(node: DictConfig, setting: str) -> Any:
+    """The class or function that a node names."""
+    try:
+        return resolve_name(str(node[TARGET_KEY]))
+    except Exception as error:  # a user's module may raise anything as it is imported
+        reason = _one_line(error)
+        raise SettingError(f"{setting}.{TARGET_KEY}", node[TARGET_KEY], reason) from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

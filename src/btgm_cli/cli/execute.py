@@ -1,48 +1,32 @@
-"""One run, left to right: configuration, objects, Algorithm 1, files, pictures."""
+"""One run, left to right: a checked job, Algorithm 1, files, pictures."""
 
 from __future__ import annotations
 
 import logging
 import math
-import platform
-import shlex
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
 
-from btgm_cli import __version__
-from btgm_cli.cli.config import Objects, build, build_scenarios
+from btgm_cli.cli.job import Job
 from btgm_cli.cli.progress import ProgressBar
+from btgm_cli.cli.summary import command, summary
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
-from btgm_cli.domains.load.scenario_pictures import draw_scenarios
-from btgm_cli.domains.load.scenarios import write_scenarios
 from btgm_cli.report import draw_all
-from btgm_cli.store.checkpoints import checkpoint_hash
 from btgm_cli.store.files import replacing, write_json
 from btgm_cli.store.journal import RunJournal
-from btgm_cli.store.runs import (
-    COST,
-    REFERENCE,
-    SUMMARY,
-    THEORY,
-    TRACE,
-    finite_or_none,
-    read_run,
-    write_table,
-)
+from btgm_cli.store.runs import COST, REFERENCE, SUMMARY, THEORY, TRACE, read_run, write_table
 from btgm_cli.truth.price import Price, prices
-from btgm_cli.tuned.acceptance import Acceptance
+from btgm_cli.truth.trust import TiltDraws
 from btgm_cli.tuned.model import TunedModel
-from btgm_cli.tuning import TuneResult, tune
+from btgm_cli.tuning import Problem, TuneResult, solve
 
 log = logging.getLogger(__name__)
 
@@ -53,86 +37,65 @@ KEPT = 1000
 """Draws of the reference that a run keeps."""
 
 
-@dataclass(frozen=True)
-class Names:
-    """What the run directory and its pictures call the pair."""
-
-    model: str
-    criterion: str
-
-
-def execute(cfg: DictConfig, path: Path, names: Names) -> int:
-    """Run, or go on with, one configuration in its directory.
+def execute(job: Job, path: Path) -> int:
+    """Run, or go on with, one job in its directory.
 
     Returns:
         0 where the target was met, 3 where it was missed; all files are written in either case.
     """
     started = time.perf_counter()
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
-    objects = build(cfg)
-    journal = RunJournal(path, objects.flow.settings, _draws(objects, cfg))
-    with ProgressBar(f"{names.model} / {names.criterion}", objects, journal.points()) as bar:
-        journal.watch(bar.finish_point)
-        result = tune(
-            objects.model,
-            objects.criterion,
-            target=objects.target,
-            flow=objects.flow,
-            settings=objects.tuning,
-            thresholds=objects.thresholds,
-            seed=cfg.seed,
-            device=objects.device,
-            journal=journal,
-            observe=bar.advance,
-        )
+    if job.options.threads is not None:
+        torch.set_num_threads(job.options.threads)
+    result = _tuned(job, path)
     write_table(path / TRACE, result.trace)
     write_table(path / THEORY, _theory(result))
-    kept = derived_generator(cfg.seed, "kept", device=objects.device)
-    _keep_reference(result, path / REFERENCE, kept)
+    _keep_reference(result, path / REFERENCE, _generator(job, "kept"))
     costs = prices(
         result.f,
         result.points,
-        objects.tuning.batch_size,
+        job.problem.settings.batch_size,
         result.reference,
-        derived_generator(cfg.seed, "price", device=objects.device),
+        _generator(job, "price"),
     )
     write_table(path / COST, [asdict(price) for price in costs])
     seconds = time.perf_counter() - started
-    write_json(path / SUMMARY, _summary(cfg, names, objects, result, seconds, path))
-    scenarios = build_scenarios(cfg)
-    if scenarios.n:
-        generator = derived_generator(cfg.seed, "scenarios", device=objects.device)
-        last = result.points[-1]
-        refused = write_scenarios(path, scenarios, result.tuned, result.f, last, generator)
-        if refused:
-            log.warning(refused)
-            print(refused)
-    run = read_run(path)
-    draw_all(run)
-    draw_scenarios(run)
-    _tell(result, costs, path)
+    write_json(path / SUMMARY, summary(job, result, path, seconds))
+    _export(job, result, path)
+    _tell(result, costs, command(job, result, path), path)
     return EXIT_CODES.get(result.status, MISSED)
 
 
-def _draws(objects: Objects, cfg: DictConfig) -> Any:
+def _tuned(job: Job, path: Path) -> TuneResult:
+    """Algorithm 1, journaled in the run's directory and shown on the terminal."""
+    problem = job.problem
+    draw = _draws_of(problem, job.options.samples)
+    journal = RunJournal(path, problem.flow.settings, draw)
+    title = f"{job.names.model} / {job.names.criterion}"
+    with ProgressBar(title, problem, journal.points()) as bar:
+        journal.watch(bar.finish_point)
+        return solve(problem, journal=journal, observe=bar.advance)
+
+
+def _draws_of(problem: Problem, n: int) -> Callable[[PathPoint], np.ndarray]:
     """How to draw the samples shown: the same noise for each β, so that rows can be compared."""
 
     def draw(point: PathPoint) -> np.ndarray:
-        # The point is the one just tuned: its weights are those in the flow.
-        acceptance = Acceptance.of(point.acceptance_state) if point.acceptance_state else None
-        if acceptance:
-            acceptance.to(objects.device)
-        generator = derived_generator(cfg.seed, "pictures", device=objects.device)
-        tuned = TunedModel(objects.model, objects.flow, acceptance)
-        return tuned.sample(cfg.samples, generator).float().cpu().numpy()
+        generator = derived_generator(problem.seed, "pictures", device=problem.device)
+        tuned = TunedModel.of(
+            problem.f.model,
+            problem.flow.settings,
+            point.flow_state,
+            point.acceptance_state,
+            problem.device,
+        )
+        return tuned.sample(n, generator).float().cpu().numpy()
 
     return draw
 
 
 def _theory(result: TuneResult) -> list[dict[str, Any]]:
     """The reference on a dense grid of β that spans the run."""
-    top = max(point.figures.moments.beta for point in result.points) or 1.0
+    top = max(point.beta for point in result.points) or 1.0
     tilts = [result.reference.at(float(beta)) for beta in np.linspace(0.0, 1.1 * top, 45)]
     return [
         {
@@ -159,76 +122,26 @@ def _keep_reference(result: TuneResult, path: Path, generator: torch.Generator) 
             np.save(temporary, z.float().cpu().numpy())
 
 
-def _summary(
-    cfg: DictConfig,
-    names: Names,
-    objects: Objects,
-    result: TuneResult,
-    seconds: float,
-    path: Path,
-) -> dict[str, Any]:
-    """How the run ended, as plain data."""
-    figures = [point.figures for point in result.points]
-    last = result.points[-1]
-    reached = {
-        "beta": last.beta,
-        "beta_own": last.figures.beta_own,
-        "beta_normalized": last.figures.beta_normalized,
-        "mean_f": last.figures.moments.mean,
-        "kl": last.figures.moments.kl,
-        "kl_gap": last.figures.kl_gap,
-        "ess_fraction": last.figures.ess_fraction,
-        "pareto_k": last.figures.pareto_k,
-        "coverage": last.figures.coverage,
-        "precision": last.figures.precision,
-        "forward_kl": last.figures.forward_kl,
-    }
-    target = {name: value for name, value in vars(objects.target).items() if value is not None}
-    return {
-        "model": names.model,
-        "criterion": names.criterion,
-        "flow": objects.flow.settings,
-        "thresholds": asdict(objects.thresholds),
-        "target": {name: _listed(value) for name, value in target.items()}
-        or {"betas": list(objects.target.path or ())},
-        "gradient": str(result.gradient),
-        "status": str(result.status),
-        "message": result.message,
-        "remedy": _command(result, path) if result.remedy else "",
-        "reached": {name: finite_or_none(value) for name, value in reached.items()},
-        "kl_gap_max": finite_or_none(max(each.kl_gap for each in figures)),
-        "ess_fraction_min": finite_or_none(min(each.ess_fraction for each in figures)),
-        "coverage_min": finite_or_none(min(each.coverage for each in figures)),
-        "rows_without_reference": sum(not each.reference.reliable for each in figures),
-        "f_evals": result.f_evals,
-        "wall_seconds": round(seconds, 1),
-        "seed": cfg.seed,
-        "device": str(objects.device),
-        "threads": torch.get_num_threads(),
-        "checkpoint_hash": _hash(cfg.model, "checkpoint"),
-        "classifier_hash": _hash(cfg.criterion, "classifier"),
-        "versions": {
-            "btgm": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "pyro": version("pyro-ppl"),
-        },
-    }
+def _export(job: Job, result: TuneResult, path: Path) -> None:
+    """Write what the configuration asks for beside the tables, or tell why not; then draw all."""
+    row = result.points[-1].status
+    for name, export in job.exports.items():
+        generator = _generator(job, name)
+        draws = TiltDraws(result.tuned, result.f, result.beta, result.status, row, generator)
+        refused = export.write(path, draws)
+        if refused:
+            log.warning(refused)
+            print(refused)
+    draw_all(read_run(path))
+    for export in job.exports.values():
+        export.draw(path)
 
 
-def _hash(node: DictConfig, key: str) -> str | None:
-    """SHA-256 of the checkpoint that a configuration node names, if it names one."""
-    return checkpoint_hash(node[key], key) if key in node else None
+def _generator(job: Job, purpose: str) -> torch.Generator:
+    return derived_generator(job.problem.seed, purpose, device=job.problem.device)
 
 
-def _listed(value: Any) -> Any:
-    """A target's value as JSON has it."""
-    if isinstance(value, Mapping):
-        return {name: float(item) for name, item in value.items()}
-    return [float(item) for item in value] if not isinstance(value, int | float) else value
-
-
-def _tell(result: TuneResult, costs: list[Price], path: Path) -> None:
+def _tell(result: TuneResult, costs: list[Price], remedy: str, path: Path) -> None:
     """The last lines on the terminal, and in the log: prices, verdict, remedy, directory."""
     last = [price for price in costs if price.beta == result.beta]
     if last:
@@ -241,22 +154,8 @@ def _tell(result: TuneResult, costs: list[Price], path: Path) -> None:
         print(text)
     log.info("%s: %s", result.status, result.message)
     print(f"{result.status}: {result.message}")
-    if result.remedy:
-        remedy = _command(result, path)
+    if remedy:
         log.warning("remedy: %s", remedy)
         print(f"remedy: {remedy}")
     print(path)
     sys.stdout.flush()
-
-
-def _command(result: TuneResult, path: Path) -> str:
-    """The remedy as a line to type, where it is one."""
-    if result.status is Status.OK_CORRECTED:
-        return f"btgm sample {path} {result.remedy}"
-    if "=" not in result.remedy:
-        return result.remedy
-    file = path / ".hydra" / "overrides.yaml"
-    given = [str(item) for item in OmegaConf.load(file)] if file.is_file() else []
-    changed = {item.partition("=")[0] for item in result.remedy.split()}
-    kept = [item for item in given if item.partition("=")[0] not in {*changed, "hydra.run.dir"}]
-    return shlex.join(["btgm", "run", *kept, *result.remedy.split()])

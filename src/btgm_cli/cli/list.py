@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from btgm_cli.cli.config import choices, conf_dir
+from btgm_cli.cli.tree import choices, conf_dir
 from btgm_cli.core.errors import SettingError
 
 
 def main(argv: list[str]) -> int:
-    """Print each option of the groups `model` and `criterion` with its first comment."""
+    """Print each option of the groups `model` and `criterion` with its first comment.
+
+    Raises:
+        SettingError: it was given a setting.
+    """
     if argv in (["-h"], ["--help"]):
         print("usage: btgm list")
         return 0

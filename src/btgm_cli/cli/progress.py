@@ -8,8 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from btgm_cli.cli.config import Objects
 from btgm_cli.core.results import PathPoint, Progress
+from btgm_cli.tuning import Problem
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,14 @@ class ProgressBar:
 
     Args:
         title: names the run.
-        objects: tells how many steps are planned.
+        problem: tells how many steps are planned.
         finished: points of an earlier, interrupted run.
     """
 
-    def __init__(self, title: str, objects: Objects, finished: Sequence[PathPoint]) -> None:
-        path = objects.target.path or (0.0, 1.0)
+    def __init__(self, title: str, problem: Problem, finished: Sequence[PathPoint]) -> None:
+        path = problem.target.path or (0.0, 1.0)
         trained = sum(beta > 0 for beta in path)
-        tuning = objects.tuning
+        tuning = problem.settings
         self.done = sum(point.effort.steps for point in finished)
         self.bar = tqdm(
             total=tuning.first_steps * (trained > 0) + tuning.steps * max(trained - 1, 0),

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
 from btgm_cli import __version__
-from btgm_cli.cli.config import build_object, compose_config, conf_dir, pick_device
+from btgm_cli.cli.config import build_model, compose_config, values_of
 from btgm_cli.cli.loading import load_criterion
+from btgm_cli.cli.settings import checked, require_least
+from btgm_cli.cli.tree import conf_dir
 from btgm_cli.core.contracts import GenerativeModel
+from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion, settled
 from btgm_cli.core.results import Reference
@@ -51,8 +53,33 @@ PAPER = "paper (§4.2, another GAN): maximum norm 60-100 for h, 10-15 for log h"
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What can be set beside the model; see `conf/rank.yaml`.
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    criteria: tuple[str, ...]
+    n: int
+    kl: float
+    seed: int
+    device: str
+    threads: int | None
+    out: Path | None
+
+    def __post_init__(self) -> None:
+        require_least(self, n=LEAST_DRAWS, seed=0, threads=1)
+        if not 0 < self.kl < math.inf:
+            raise SettingError("kl", self.kl, "must be a positive number of nats")
+        if not self.criteria or len(set(self.criteria)) < len(self.criteria):
+            expected = "must be a list of different criteria, such as [class4,log_class4]"
+            raise SettingError("criteria", list(self.criteria), expected)
+
+
+@dataclass(frozen=True)
 class Request:
-    """What was asked for, checked; see `conf/rank.yaml`."""
+    """What was asked for, checked and built."""
 
     model_name: str
     model: GenerativeModel
@@ -88,47 +115,17 @@ def main(argv: Sequence[str]) -> int:
 def _read(overrides: Sequence[str]) -> Request:
     """The settings, each checked before any work."""
     cfg = compose_config("rank", overrides)
-    _check(cfg)
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
-    name = str(cfg.hydra.runtime.choices.model)
-    device = pick_device(cfg.device)
-    model = build_object(cfg.model, "model")
-    if hasattr(model, "to"):
-        model = model.to(device)
-    z = model.sample_prior(cfg.n, derived_generator(cfg.seed, "rank", device=device))
-    criteria = {str(item): _criterion(str(item), model, cfg.seed, device) for item in cfg.criteria}
+    settings = checked(Settings, values_of(cfg, "model"))
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    name, seed = str(cfg.hydra.runtime.choices.model), settings.seed
+    device = pick_device(settings.device)
+    model = build_model(cfg.model, device)
+    z = model.sample_prior(settings.n, derived_generator(seed, "rank", device=device))
+    criteria = {item: _criterion(item, model, seed, device) for item in settings.criteria}
     for criterion, f in criteria.items():
         values(criterion, f, z[:TRIED])
-    return Request(name, model, criteria, z, float(cfg.kl), cfg.seed, _folder(cfg.out, name))
-
-
-def _check(cfg: DictConfig) -> None:
-    """Refuse unknown settings, and values of the wrong type or out of range."""
-    for key in cfg:
-        if key not in ("hydra", *_known()):
-            expected = f"unknown setting; choose from {', '.join(_known())}"
-            raise SettingError(str(key), cfg[key], expected)
-    for key, least in {"n": LEAST_DRAWS, "seed": 0, "threads": 1}.items():
-        if not _is_number(cfg[key], int, least) and not (key == "threads" and cfg[key] is None):
-            raise SettingError(key, cfg[key], f"must be a whole number, {least} or more")
-    if not _is_number(cfg.kl, int | float, 0) or cfg.kl == 0:
-        raise SettingError("kl", cfg.kl, "must be a positive number of nats")
-    if cfg.out is not None and not isinstance(cfg.out, str):
-        raise SettingError("out", cfg.out, "must be a folder")
-    names = list(cfg.criteria) if isinstance(cfg.criteria, ListConfig) else []
-    if not names or len(set(names)) < len(names) or not all(isinstance(n, str) for n in names):
-        given = OmegaConf.to_container(cfg.criteria) if names else cfg.criteria
-        expected = "must be a list of different criteria, such as [class4,log_class4]"
-        raise SettingError("criteria", given, expected)
-
-
-def _known() -> list[str]:
-    return ["model", *(str(key) for key in OmegaConf.load(_file()) if key != "defaults")]
-
-
-def _is_number(value: Any, kind: Any, least: int) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and least <= value < math.inf
+    return Request(name, model, criteria, z, settings.kl, seed, _folder(settings.out, name))
 
 
 def _criterion(
@@ -146,14 +143,13 @@ def _criterion(
     return LatentCriterion(model, known, seed=seed, device=device)
 
 
-def _folder(out: str | None, model: str) -> Path:
+def _folder(out: Path | None, model: str) -> Path:
     """Where to write.
 
     Raises:
         SettingError: a ranking is there already.
     """
-    path = Path("outputs", "rank", model, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
-    path = path if out is None else Path(out)
+    path = out or Path("outputs", "rank", model, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
     if (path / RANKING).exists():
         raise SettingError("out", str(path), f"already holds a {RANKING}; choose another folder")
     return path

@@ -9,110 +9,115 @@ from pathlib import Path
 
 import hydra
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from btgm_cli.cli.config import (
-    GROUPS,
-    build,
-    build_scenarios,
-    compose_config,
-    conf_dir,
-    with_search_path,
-)
-from btgm_cli.cli.execute import Names, execute
+from btgm_cli.cli.config import compose_config, job_of, with_search_path
+from btgm_cli.cli.execute import execute
+from btgm_cli.cli.job import Job
 from btgm_cli.cli.loading import read_run_config
+from btgm_cli.cli.overrides import each_job
+from btgm_cli.cli.tree import conf_dir
 from btgm_cli.core.errors import BtgmError, SettingError
-from btgm_cli.core.seeds import derived_generator
 from btgm_cli.store.runs import PARETO
-from btgm_cli.tuning.checks import check_pair, check_target, chosen_gradient
+from btgm_cli.tuning import Gradient
 
 PASSED_ON = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc")
-SETTINGS = {"seed": 0, "samples": 0, "threads": 1}
-"""Whole-number settings of the run itself, and the least of each."""
+SWEEP = ("-m", "--multirun")
+HYDRAS_OUT = ("hydra.run.dir=", "hydra.sweep.dir=")
 
 
 def main(argv: list[str]) -> int:
-    """Check the settings of every run asked for, then run them."""
-    if any(argument.startswith("resume=") for argument in argv):
-        return _resume(argv)
-    if not any(argument.split("=")[0] in PASSED_ON for argument in argv):
-        overrides = [argument for argument in argv if not argument.startswith("-")]
-        for cfg in _jobs(overrides, sweep="-m" in argv or "--multirun" in argv):
-            check(cfg)
-    return _run_under_hydra(argv)
-
-
-def check(cfg: DictConfig) -> None:
-    """Build what a composed configuration names, once, so that its faults show before any work.
+    """Check the settings of every run asked for, then run them.
 
     Raises:
         SettingError: a setting that cannot be used, or a run directory that is taken.
     """
-    HydraConfig.instance().set_config(cfg)
-    run_dir = Path(cfg.hydra.run.dir)
-    if (run_dir / PARETO).exists() or (run_dir / ".hydra").exists():
-        expected = "already holds a run; choose another directory, or go on with resume=DIR"
-        raise SettingError("hydra.run.dir", str(run_dir), expected)
-    check_own_settings(cfg)
-    objects = build(cfg)
-    build_scenarios(cfg).check(objects.model)
-    check_target(objects.target, objects.criterion)
-    has_gradient = check_pair(
-        objects.f, derived_generator(cfg.seed, "check", device=objects.device)
-    )
-    gradient = chosen_gradient(objects.tuning.gradient, has_gradient, objects.criterion)
-    if gradient is not objects.tuning.gradient and not has_gradient:
-        print(f"the criterion has no gradient in z: tuning.gradient={gradient}")
+    if any(argument.startswith("resume=") for argument in argv):
+        return _resume(argv)
+    sweep = any(option in argv for option in SWEEP)
+    argv = _with_output(argv, sweep=sweep)
+    prepared: dict[str, Job] = {}
+    if not any(argument.split("=")[0] in PASSED_ON for argument in argv):
+        overrides = [argument for argument in argv if not argument.startswith("-")]
+        for cfg in _configurations(overrides, sweep=sweep):
+            prepared[_fingerprint(cfg)] = _prepare(cfg, sweep=sweep)
+    return _run_under_hydra(argv, prepared)
 
 
-def check_own_settings(cfg: DictConfig) -> None:
-    """Refuse unknown settings at the top level, and values of the wrong type."""
-    known = [*GROUPS, "device", *SETTINGS]
-    for key in cfg:
-        if key not in ("hydra", *known):
-            expected = f"unknown setting; choose from {', '.join(known)}"
-            raise SettingError(str(key), cfg[key], expected)
-    for key, least in SETTINGS.items():
-        value = cfg[key]
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        if not whole and not (key == "threads" and value is None):
-            raise SettingError(key, value, f"must be a whole number, {least} or more")
+def _with_output(argv: Sequence[str], *, sweep: bool) -> list[str]:
+    """The arguments with `out=` as Hydra calls it.
+
+    Hydra never sees `out=`: a folder of that name beside the user's own YAMLs would make it a
+    group of options.
+    """
+    given = [argument for argument in argv if argument.startswith("out=")]
+    if not given:
+        return list(argv)
+    folder = given[-1].removeprefix("out=")
+    other = next((argument for argument in argv if argument.startswith(HYDRAS_OUT)), None)
+    if other:
+        raise SettingError("out", folder, f"and {other} say the same thing: give one")
+    if not folder:
+        raise SettingError("out", folder, "must be a folder")
+    quoted = QuotedString(folder, Quote.single).with_quotes()
+    rest = [argument for argument in argv if argument not in given]
+    return [*rest, f"{HYDRAS_OUT[sweep]}{quoted}"]
 
 
-def _jobs(overrides: Sequence[str], *, sweep: bool) -> Iterator[DictConfig]:
+def _configurations(overrides: Sequence[str], *, sweep: bool) -> Iterator[DictConfig]:
     """The composed configuration of each run that the overrides ask for."""
     if not sweep:
-        yield compose_config("run", overrides)
+        yield compose_config("run", overrides, hydras=True)
         return
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        try:
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-            batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-        except HydraException as error:
-            raise SettingError("sweep", " ".join(overrides), str(error).splitlines()[0]) from error
-    for job in batches[0]:
-        yield compose_config("run", job)
+        jobs = list(each_job(overrides))
+    for number, job in enumerate(jobs):
+        cfg = compose_config("run", job, hydras=True)
+        cfg.hydra.job.num = number
+        yield cfg
 
 
-def _run_under_hydra(argv: list[str]) -> int:
-    """Hand over to Hydra, which makes the run directory, the log and the sweep."""
+def _prepare(cfg: DictConfig, *, sweep: bool) -> Job:
+    """The job of a composed configuration, once its directory is known to be free."""
+    HydraConfig.instance().set_config(cfg)
+    place = cfg.hydra.sweep if sweep else cfg.hydra.run
+    path = Path(place.dir, place.subdir if sweep else "")
+    if (path / PARETO).exists() or (path / ".hydra").exists():
+        expected = "already holds a run; choose another directory, or go on with resume=DIR"
+        raise SettingError("out", str(path), expected)
+    job = job_of(cfg, cfg.hydra)
+    if cfg.tuning.gradient == Gradient.AUTO and not job.problem.has_gradient:
+        chosen = job.problem.settings.gradient
+        print(f"the criterion has no gradient in z: tuning.gradient={chosen}")
+    return job
+
+
+def _fingerprint(cfg: DictConfig) -> str:
+    """What tells one run's configuration from another's: all of it, resolved."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    return OmegaConf.to_yaml(own, resolve=True)
+
+
+def _run_under_hydra(argv: list[str], prepared: dict[str, Job]) -> int:
+    """Hand over to Hydra, which makes the run directory, the log and the sweep.
+
+    Args:
+        argv: as typed.
+        prepared: jobs by the fingerprints of their configurations. Each is taken once; in another
+            process, such as a launcher's, there are none.
+    """
     codes = [0]
 
-    def task(cfg: DictConfig) -> float | None:
-        settings = HydraConfig.get()
-        names = Names(settings.runtime.choices["model"], settings.runtime.choices["criterion"])
+    def task(cfg: DictConfig) -> None:
+        about = HydraConfig.get()
         try:
-            codes.append(execute(cfg, Path(settings.runtime.output_dir), names))
+            job = prepared.pop(_fingerprint(cfg), None) or job_of(cfg, about)
+            codes.append(execute(job, Path(about.runtime.output_dir)))
         except BtgmError as error:
             logging.getLogger(__name__).error("%s", error)
             codes.append(2)
-        return None
 
     arguments = sys.argv
     overrides = [argument for argument in argv if "=" in argument and argument[0] != "-"]
@@ -134,14 +139,14 @@ def _resume(argv: list[str]) -> int:
     path = Path(argv[0].removeprefix("resume="))
     cfg = read_run_config(path)
     with_search_path([])
-    runtime = OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra.runtime.choices
+    job = job_of(cfg, OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra)
     handler = logging.FileHandler(path / "run.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
-        return execute(cfg, path, Names(runtime.model, runtime.criterion))
+        return execute(job, path)
     finally:
         root.removeHandler(handler)
         handler.close()

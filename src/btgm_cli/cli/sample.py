@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm import tqdm
 
 from btgm_cli.cli.draw_files import DrawFiles, joined
 from btgm_cli.cli.loading import load_run
-from btgm_cli.core.errors import SettingError
+from btgm_cli.cli.settings import arguments, checked, require_least
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_draws
 from btgm_cli.store.files import write_json
+from btgm_cli.store.loaded import LoadedRun
+from btgm_cli.truth.trust import doubt, too_dear
 from btgm_cli.tuned.correction import Correct, Corrector, Draws
 from btgm_cli.tuned.model import TunedModel
 
@@ -37,7 +40,11 @@ SHOWN = 64
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for; see `USAGE`."""
+    """What was asked for; see `USAGE`.
+
+    Raises:
+        SettingError: a value out of range.
+    """
 
     n: int = 10_000
     beta: float | None = None
@@ -45,13 +52,16 @@ class Request:
     out: Path | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_least(self, n=1, beta=0, seed=0)
+
 
 def main(argv: Sequence[str]) -> int:
     """Write draws of a run's tuned model.
 
     Returns:
         0, or 3 where the draws cannot be relied on for the exact tilt; they are written in
-        either case.
+        either case, but where rejection would take for ever.
 
     Raises:
         SettingError: no such run or β, a setting out of range, or files in the way.
@@ -59,23 +69,43 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if argv else 2
-    request = _parse(argv[1:])
+    request = checked(Request, arguments(argv[1:]))
     run = load_run(argv[0])
     row = run.pareto.iloc[run.index(request.beta)]
-    beta = float(row["beta"])
+    beta, status = float(row["beta"]), Status(row["status"])
     tuned = run.tuned(beta)
     path = request.out or run.run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
     files = DrawFiles(path, request.n, _shape(tuned))
     generator = derived_generator(request.seed, "sample", request.correct, beta)
     corrector = Corrector(tuned, run.f(beta), beta, generator)
+    refused = too_dear(request.correct, corrector.pilot)
+    if refused:
+        return _told(f"no draws: {refused}")
     first = _stream(corrector, request, files)
     heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
-    heading += f"β = {beta:.4g} · correct={request.correct} · verdict: {row['status']}"
+    heading += f"β = {beta:.4g} · correct={request.correct} · verdict: {status}"
     draw_draws(first.x.float().cpu().numpy(), heading, files.beside(".png"))
+    write_json(files.beside(".json"), _about(request, run, corrector, files, row))
+    print("\n".join(str(path) for path in [*files.written, files.beside(".png")]))
+    whole = Status(run.summary.get("status", status))
+    return _told(doubt(whole, status, request.correct, corrector.pilot))
+
+
+def _told(trouble: str) -> int:
+    """The exit code, once what is wrong with the draws is told, if anything is."""
+    if trouble:
+        print(f"btgm sample: {trouble}", file=sys.stderr)
+    return 3 if trouble else 0
+
+
+def _about(
+    request: Request, run: LoadedRun, corrector: Corrector, files: DrawFiles, row: pd.Series[Any]
+) -> dict[str, Any]:
+    """What the draws are, as plain data."""
     pilot = corrector.pilot
-    about = {
+    return {
         "run": str(run.run.path),
-        "beta": beta,
+        "beta": corrector.beta,
         "correct": str(request.correct),
         "n": request.n,
         "seed": request.seed,
@@ -86,12 +116,6 @@ def main(argv: Sequence[str]) -> int:
         "pareto_k": pilot.pareto_k if np.isfinite(pilot.pareto_k) else None,
         "verdict": str(row["status"]),
     }
-    write_json(files.beside(".json"), about)
-    print("\n".join(str(path) for path in [*files.written, files.beside(".png")]))
-    trouble = _trouble(request.correct, Status(row["status"]), pilot.reliable)
-    if trouble:
-        print(f"btgm sample: {trouble}", file=sys.stderr)
-    return 3 if trouble else 0
 
 
 def _stream(corrector: Corrector, request: Request, files: DrawFiles) -> Draws:
@@ -112,51 +136,8 @@ def _stream(corrector: Corrector, request: Request, files: DrawFiles) -> Draws:
     return joined(first)
 
 
-def _trouble(correct: Correct, status: Status, reliable: bool) -> str:
-    """Why these draws are not the exact tilt's, in a line; empty where they may stand for it."""
-    if correct is Correct.NONE:
-        if status is Status.OK:
-            return ""
-        remedy = "; correct=resample" if status is Status.OK_CORRECTED else ""
-        return f"the run's verdict at this β is {status}, not ok{remedy}"
-    if status in (Status.MODE_DROPPED, Status.UNRELIABLE_REFERENCE):
-        return f"the run's verdict at this β is {status}: what is lost cannot be corrected"
-    if not reliable:
-        return "the weights' Pareto k is too large for the correction to be relied on"
-    return ""
-
-
 def _shape(tuned: TunedModel) -> tuple[int, ...]:
     """The shape of one x."""
     z = tuned.model.sample_prior(2, derived_generator(0))
     with torch.no_grad():
         return tuple(tuned.model.decode(z).shape[1:])
-
-
-def _parse(settings: Sequence[str]) -> Request:
-    known = [field.name for field in fields(Request)]
-    given: dict[str, Any] = {}
-    for item in settings:
-        key, equals, text = item.partition("=")
-        if key not in known or not equals:
-            expected = f"unknown setting; choose from {', '.join(known)}"
-            raise SettingError(key, text, expected)
-        given[key] = _value(key, text)
-    return Request(**given)
-
-
-def _value(key: str, text: str) -> Any:
-    if key == "out":
-        return Path(text)
-    if key == "correct":
-        if text not in list(Correct):
-            raise SettingError(key, text, f"choose one of {', '.join(Correct)}")
-        return Correct(text)
-    try:
-        value = float(text) if key == "beta" else int(text)
-    except ValueError:
-        expected = "must be a number" if key == "beta" else "must be a whole number"
-        raise SettingError(key, text, expected) from None
-    if value < (1 if key == "n" else 0):
-        raise SettingError(key, value, f"must be {1 if key == 'n' else 0} or more")
-    return value

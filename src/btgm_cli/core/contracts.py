@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -142,4 +143,48 @@ class Rescaled(Protocol):
     @property
     def own_beta(self) -> float:
         """The other criterion's β that has the same tilt as β = 1 of this one."""
+        ...
+
+
+class DrawSource(Protocol):
+    """What a run hands to an export: draws x of p, and of the tilt where it vouches for them."""
+
+    @property
+    def doubt(self) -> str:
+        """Why no draws here may stand for the exact tilt; empty where they may."""
+        ...
+
+    def tilted(self, n: int) -> Tensor:
+        """Draw x of the tilt, shape (n, *X); for want of doubt alone."""
+        ...
+
+    def prior(self, n: int) -> Tensor:
+        """Draw x of p, shape (n, *X)."""
+        ...
+
+
+class Export(Protocol):
+    """What a domain leaves in a run directory beside the tables that every run has.
+
+    A frozen dataclass that a top-level node of a run's configuration names by its `_target_`.
+    """
+
+    def check(self, model: GenerativeModel) -> None:
+        """Refuse, before any work, a model that it has nothing to write of.
+
+        Raises:
+            SettingError: names the setting that asks for it.
+        """
+        ...
+
+    def write(self, path: Path, draws: DrawSource) -> str:
+        """Write its files into a run directory.
+
+        Returns:
+            Why nothing was written; empty where all was that its settings ask for.
+        """
+        ...
+
+    def draw(self, path: Path) -> list[Path]:
+        """Draw its pictures, from the files in a run directory alone, if they are there."""
         ...

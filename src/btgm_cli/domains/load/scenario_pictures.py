@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from btgm_cli.domains.load.week_axes import SHOWN, band_handles, draw_band, draw_weeks, week_axes
 from btgm_cli.report import save
 from btgm_cli.report.style import REFERENCE, SMALL, TITLE, TUNED, column, in_house_style, title
-from btgm_cli.store.runs import BANDS, SCENARIOS, Run, read_table
+from btgm_cli.store.runs import read_run, read_table
+
+SCENARIOS, BANDS = "scenarios.csv", "scenarios_bands.csv"
 
 
 @in_house_style
@@ -34,9 +36,10 @@ def scenarios_figure(bands: pd.DataFrame, curves: pd.DataFrame, heading: str) ->
     return figure
 
 
-def draw_scenarios(run: Run) -> list[Path]:
-    """Write `scenarios.png` where there are scenarios: dated curves, and their band beside p's."""
-    if not (run.path / SCENARIOS).is_file():
+def draw_scenarios(path: Path) -> list[Path]:
+    """Write `scenarios.png` into a run directory that has scenarios: some, and their band."""
+    if not (path / SCENARIOS).is_file():
         return []
-    bands, curves = (read_table(run.path / name) for name in (BANDS, SCENARIOS))
-    return [save(scenarios_figure(bands, curves, title(run)), run.path / "scenarios.png")]
+    bands, curves = (read_table(path / name) for name in (BANDS, SCENARIOS))
+    heading = title(read_run(path))
+    return [save(scenarios_figure(bands, curves, heading), path / "scenarios.png")]

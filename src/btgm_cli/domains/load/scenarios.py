@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,25 +10,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from btgm_cli.core.contracts import GenerativeModel
+from btgm_cli.core.contracts import DrawSource, GenerativeModel
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.latent_criterion import LatentCriterion, draw_x
-from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.load.scenario_pictures import BANDS, SCENARIOS, draw_scenarios
 from btgm_cli.store.files import replacing
-from btgm_cli.store.runs import BANDS, SCENARIOS
-from btgm_cli.tuned.correction import Correct, Corrector
-from btgm_cli.tuned.model import TunedModel
 
 HOURS_PER_WEEK = 168
-
-MOST_DRAWS = 100
-"""Draws of q̂ to a corrected one; where it takes more, q̂ is too far off to make scenarios."""
 
 
 @dataclass(frozen=True)
 class Scenarios:
-    """How many dated curves, and of which week.
+    """An export: how many dated curves, and of which week.
 
     Args:
         n: curves; 0 for none.
@@ -67,56 +58,38 @@ class Scenarios:
             expected = f"needs a model of weekly load curves; x here is {tuple(x.shape[1:])}"
             raise SettingError("scenarios.n", self.n, expected)
 
+    def write(self, path: Path, draws: DrawSource) -> str:
+        """Write `scenarios.csv` and the bands of p and of the curves into a run directory, kW.
+
+        Returns:
+            Why nothing was written; empty where it was, or nothing is asked for.
+        """
+        if not self.n:
+            return ""
+        if draws.doubt:
+            return f"{SCENARIOS} not written: {draws.doubt}"
+        x, prior = draws.tilted(self.n), draws.prior(self.n)
+        times = timestamps(self.week, x.shape[1]).strftime("%Y-%m-%dT%H:%M:%S")
+        at = pd.Series(times, name="timestamp")
+        names = [f"s{k:04d}" for k in range(1, len(x) + 1)]
+        curves = pd.DataFrame(x.T.cpu().numpy().round(4), columns=names)
+        bands = pd.DataFrame(band(prior, "p_") | band(x, "tuned_"))
+        for name, table in ((SCENARIOS, curves), (BANDS, bands)):
+            with replacing(path / name) as temporary:
+                pd.concat([at, table], axis=1).to_csv(temporary, index=False)
+        return ""
+
+    def draw(self, path: Path) -> list[Path]:
+        """Draw `scenarios.png` from the files, where there are scenarios."""
+        return draw_scenarios(path)
+
 
 def timestamps(week: str, points: int) -> pd.DatetimeIndex:
     """When each point of the week begins: local time without an offset."""
     return pd.date_range(week, periods=points, freq=pd.Timedelta(days=7) / points)
 
 
-def write_scenarios(
-    path: Path,
-    scenarios: Scenarios,
-    tuned: TunedModel,
-    f: LatentCriterion,
-    point: PathPoint,
-    generator: torch.Generator,
-) -> str:
-    """Write `scenarios.csv` and the bands of p and of the curves into a run directory, kW.
-
-    The draws are the tuned model's as they are where its verdict is ok, else corrected by
-    rejection, which repeats none.
-
-    Returns:
-        Why nothing was written; empty where it was.
-    """
-    correct = Correct.NONE if point.status is Status.OK else Correct.REJECTION
-    corrector = Corrector(tuned, f, point.beta, generator)
-    if correct is Correct.REJECTION and not corrector.pilot.largest <= math.log(MOST_DRAWS):
-        return (
-            f"{SCENARIOS} not written: a scenario would take more than {MOST_DRAWS} draws of this "
-            "tuned model; see the remedy"
-        )
-    x = _first((block.x for block in corrector.draws(correct)), scenarios.n)
-    prior = draw_x(f.model, f.model.sample_prior(scenarios.n, generator), generator)
-    times = timestamps(scenarios.week, x.shape[1]).strftime("%Y-%m-%dT%H:%M:%S")
-    at = pd.Series(times, name="timestamp")
-    names = [f"s{k:04d}" for k in range(1, len(x) + 1)]
-    curves = pd.DataFrame(x.T.cpu().numpy().round(4), columns=names)
-    bands = pd.DataFrame(band(prior, "p_") | band(x, "tuned_"))
-    for name, table in ((SCENARIOS, curves), (BANDS, bands)):
-        with replacing(path / name) as temporary:
-            pd.concat([at, table], axis=1).to_csv(temporary, index=False)
-    return ""
-
-
 def band(x: Tensor, prefix: str = "") -> dict[str, list[float]]:
     """Mean and standard deviation over curves x (n, points), as columns of `points` rows."""
     wide = x.double()
     return {f"{prefix}mean": wide.mean(0).tolist(), f"{prefix}sd": wide.std(0).tolist()}
-
-
-def _first(blocks: Iterator[Tensor], n: int) -> Tensor:
-    parts: list[Tensor] = []
-    while sum(map(len, parts)) < n:
-        parts.append(next(blocks))
-    return torch.cat(parts)[:n]

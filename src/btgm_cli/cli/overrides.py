@@ -1,0 +1,210 @@
+"""What is wrong with overrides that Hydra refuses, found by looking at the configuration tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+from hydra import compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from btgm_cli.cli.settings import unknown
+from btgm_cli.core.errors import SettingError
+
+HYDRAS = "hydra."
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+"""What composing a configuration raises."""
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """Each override as Hydra reads it; Hydra must be initialized.
+
+    Raises:
+        SettingError: one that Hydra cannot read.
+    """
+    parser = OverridesParser.create(config_loader=_loader())
+    found = []
+    for item in overrides:
+        try:
+            found.append(parser.parse_override(item))
+        except HydraException as error:
+            raise SettingError("override", item, _line(error)) from error
+        found[-1].config_loader = parser.config_loader  # which a glob looks into
+    return found
+
+
+def each_job(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """The overrides of each job of a sweep, in the order of Hydra's basic sweeper.
+
+    Raises:
+        SettingError: an override that cannot be read or swept over.
+    """
+    swept: dict[str, list[str]] = {}
+    for override in parsed(overrides):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            values = [override.get_value_element_as_str()]
+        elif override.is_discrete_sweep():
+            values = list(override.sweep_string_iterator())
+        else:
+            expected = "must be a list of values to sweep over, such as 0.5,1,2"
+            raise SettingError(key, _text(override), expected)
+        swept[key] = [f"{key}={value}" for value in values]
+    for job in product(*swept.values()):
+        yield list(job)
+
+
+def refuse_hydras(overrides: Sequence[str]) -> None:
+    """Refuse settings of Hydra itself, for a command that leaves their work to nobody.
+
+    Raises:
+        SettingError: names the first one.
+    """
+    for item in overrides:
+        key, _, value = item.lstrip("+~").partition("=")
+        if key.startswith((HYDRAS, "hydra/")):
+            raise SettingError(key, value, "unknown setting: only btgm run takes Hydra's own")
+
+
+def fault(name: str, overrides: Sequence[str], error: Exception) -> SettingError:
+    """Which override made `compose` raise `error`, its value and the choices; Hydra as above.
+
+    Args:
+        name: of the primary configuration.
+        overrides: all of them, the search path among them.
+        error: what Hydra raised, for what looking does not tell.
+    """
+    try:
+        items = parsed(overrides)
+    except SettingError as unreadable:
+        return unreadable
+    tree = _Tree(name, [item for item in overrides if item.startswith(f"{HYDRAS}searchpath=")])
+    if unfound := tree.refusal(tree.searched):
+        return SettingError("override", " ".join(tree.searched), _line(unfound))
+    groups = [item for item in items if tree.chooses(item)]
+    told = [_unfit(item, tree.options(item.key_or_group)) for item in groups]
+    cfg, stray = tree.composed(groups if not any(told) else [])
+    known = tree.settings(cfg)
+    if stray:
+        told.append(_refused(stray, unknown(stray.get_key_element(), known)))
+    values = [item for item in items if item not in groups]
+    told += [_misplaced(item, cfg, known) for item in values]
+    first = next((refusal for refusal in told if refusal), None)
+    return first or tree.refused(groups, values) or SettingError("settings", name, _line(error))
+
+
+class _Tree:
+    """The configuration tree, with the folders that `searched` names.
+
+    Args:
+        name: of the primary configuration.
+        searched: Hydra's own overrides, which say where to search.
+    """
+
+    def __init__(self, name: str, searched: list[str]) -> None:
+        self.name, self.searched = name, searched
+
+    def options(self, group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
+        """The options of a group, or with another kind the groups within it."""
+        return _loader().get_group_options(
+            group, kind, config_name=self.name, overrides=self.searched
+        )
+
+    def chooses(self, item: Override) -> bool:
+        """Does this override choose an option of a group?"""
+        parent, _, leaf = item.key_or_group.rpartition("/")
+        is_group = leaf in self.options(parent, ObjectType.GROUP)
+        return is_group and not isinstance(item.value(), dict)
+
+    def composed(self, groups: Sequence[Override]) -> tuple[DictConfig, Override | None]:
+        """The configuration under the chosen groups, and the first that has no place in it."""
+        taken, left = list(self.searched), list(groups)
+        while left:
+            lines = {str(item.input_line): item for item in left}
+            fitting = [line for line in lines if not self.refusal([*taken, line])]
+            if not fitting:
+                break
+            taken.append(fitting[0])
+            left.remove(lines[fitting[0]])
+        cfg = compose(self.name, taken, return_hydra_config=True)
+        return cfg, left[0] if left else None
+
+    def settings(self, cfg: DictConfig) -> list[str]:
+        """What can be set at the top level."""
+        chosen = [str(group) for group in cfg.hydra.runtime.choices]
+        groups = [group for group in chosen if "/" not in group and "@" not in group]
+        own = [str(key) for key in cfg if key != "hydra"]
+        return list(dict.fromkeys([*own, *groups, *(["out"] if self.name == "run" else [])]))
+
+    def refused(
+        self, groups: Sequence[Override], values: Sequence[Override]
+    ) -> SettingError | None:
+        """The first override of a value that Hydra refuses after those before it."""
+        taken = [*self.searched, *(str(item.input_line) for item in groups)]
+        for item in values:
+            taken.append(str(item.input_line))
+            if error := self.refusal(taken):
+                return SettingError("override", item.input_line, _line(error))
+        return None
+
+    def refusal(self, overrides: list[str]) -> Exception | None:
+        """What Hydra raises under these overrides, if it does."""
+        try:
+            compose(self.name, overrides)
+        except REFUSALS as error:
+            return error
+        return None
+
+
+def _unfit(item: Override, options: list[str]) -> SettingError | None:
+    """Why this override names no option of its group, if it names none."""
+    if item.is_sweep_override():
+        return _refused(item, "must be one value; btgm run -m sweeps over several")
+    value = "null" if item.value() is None else str(item.value())
+    if item.is_delete() or value in options:
+        return None
+    return SettingError(item.key_or_group, value, unknown(value, options, "unknown"))
+
+
+def _misplaced(item: Override, cfg: DictConfig, top: list[str]) -> SettingError | None:
+    """Why this override of a value has no place in `cfg`, if it has none."""
+    if item.is_sweep_override():
+        return _refused(item, "must be one value; btgm run -m sweeps over several")
+    node: Any = cfg
+    for depth, part in enumerate(item.key_or_group.split(".")):
+        known = [str(key) for key in node] if OmegaConf.is_dict(node) else []
+        if part not in known:
+            beside = top if depth == 0 else [key for key in known if not key.startswith("_")]
+            added = item.is_add() or item.is_force_add()
+            expected = unknown(part, beside) if beside else "there is no such setting"
+            return None if added else _refused(item, expected)
+        node = OmegaConf.select(node, part, throw_on_resolution_failure=False)
+    if item.is_add() and node is not None:
+        return _refused(item, "is a setting already: leave out the +")
+    return None
+
+
+def _refused(item: Override, expected: str) -> SettingError:
+    key = item.key_or_group if item.is_add() else item.get_key_element()
+    return SettingError(key, _text(item), expected)
+
+
+def _text(item: Override) -> str:
+    """The value as it was typed."""
+    return str(item.input_line).partition("=")[2]
+
+
+def _loader() -> ConfigLoader:
+    return GlobalHydra.instance().config_loader()
+
+
+def _line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,52 @@
+"""Which draws may stand for the exact tilt: by verdict, way of correction and weights."""
+
+import math
+
+import pytest
+import torch
+
+from btgm_cli.core.results import Status
+from btgm_cli.truth.trust import MOST_DRAWS, doubt
+from btgm_cli.tuned.correction import Correct, Pilot
+
+CORRECTED = [Correct.RESAMPLE, Correct.REJECTION, Correct.MCMC]
+
+
+def pilot(reliable=True, largest=1.0):
+    return Pilot(0.0, 0.5, 0.2, largest, torch.zeros(1), reliable)
+
+
+def told(row, correct, run=None, **weights):
+    return doubt(run or row, row, correct, pilot(**weights))
+
+
+def test_draws_as_they_are_may_where_the_verdict_is_ok_alone():
+    assert not told(Status.OK, Correct.NONE, reliable=False, largest=99.0)
+    for status in set(Status) - {Status.OK}:
+        assert str(status) in told(status, Correct.NONE)
+    assert "correct=resample" in told(Status.OK_CORRECTED, Correct.NONE)
+
+
+@pytest.mark.parametrize("correct", CORRECTED)
+def test_a_correction_mends_what_is_off_but_not_what_is_lost(correct):
+    for status in (Status.OK, Status.OK_CORRECTED, Status.UNDERTRAINED):
+        assert not told(status, correct)
+        assert "Pareto k" in told(status, correct, reliable=False)
+    for status in (Status.MODE_DROPPED, Status.UNRELIABLE_REFERENCE):
+        assert "what is lost cannot be corrected" in told(status, correct)
+
+
+@pytest.mark.parametrize("correct", list(Correct))
+def test_where_no_tilt_meets_the_target_there_is_nothing_to_draw_from(correct):
+    assert "infeasible_target" in told(Status.OK, correct, run=Status.INFEASIBLE)
+
+
+def test_a_run_that_is_bad_elsewhere_says_nothing_against_this_beta():
+    assert not told(Status.OK, Correct.NONE, run=Status.MODE_DROPPED)
+
+
+def test_rejection_alone_asks_for_no_weight_above_its_bound():
+    largest = math.log(MOST_DRAWS) + 0.01
+    assert not told(Status.OK, Correct.REJECTION, largest=largest - 0.02)
+    assert "more than 100 draws" in told(Status.OK, Correct.REJECTION, largest=largest)
+    assert not told(Status.OK, Correct.RESAMPLE, largest=largest)
