@@ -136,7 +136,8 @@ def test_several_wishes_at_once_from_the_command_line(here, capsys):
     assert summary["target"] == {"at_least": {"first": 0.5, "second": -1.5}}
     # Its draws know the weights that were found, which the configuration does not.
     assert main(["sample", "both", "n=2000", "out=draws.npz"]) == 0
-    drawn = np.load("draws.npz")
+    with np.load("draws.npz") as stored:
+        drawn = dict(stored)
     x = torch.from_numpy(drawn["x"])
     first, second = x.sum(1) / np.sqrt(x.shape[1]), -0.5 * x.square().sum(1)
     assert np.allclose(drawn["f"], weights[0] * first + weights[1] * second, atol=1e-4)

@@ -66,7 +66,7 @@ def test_many_draws_go_to_numbered_files(run, tmp_path, monkeypatch):
     whole = np.concatenate([arrays(path)["z"] for path in parts])
     assert main(["sample", str(run), "n=2500", "beta=0", f"out={tmp_path}/one/d.npz"]) == 0
     assert np.array_equal(
-        whole, np.concatenate([np.load(p)["z"] for p in sorted(tmp_path.glob("one/*.npz"))])
+        whole, np.concatenate([arrays(p)["z"] for p in sorted(tmp_path.glob("one/*.npz"))])
     )
 
 
