@@ -13,7 +13,9 @@ CORRECTED = [Correct.RESAMPLE, Correct.REJECTION, Correct.MCMC]
 
 
 def pilot(reliable=True, largest=1.0):
-    return Pilot(0.0, 0.5, 0.2, largest, torch.zeros(1), reliable)
+    log_weights = torch.zeros(1000)
+    log_weights[0] = largest
+    return Pilot(0.0, 0.5, 0.2, log_weights, reliable)
 
 
 def told(row, correct, run=None, **weights):
@@ -50,3 +52,10 @@ def test_rejection_alone_asks_for_no_weight_above_its_bound():
     assert not told(Status.OK, Correct.REJECTION, largest=largest - 0.02)
     assert "more than 100 draws" in told(Status.OK, Correct.REJECTION, largest=largest)
     assert not told(Status.OK, Correct.RESAMPLE, largest=largest)
+
+
+def test_chains_that_stay_where_they_are_are_told():
+    assert not told(Status.OK_CORRECTED, Correct.MCMC, largest=2.0)
+    stuck = told(Status.OK_CORRECTED, Correct.MCMC, largest=12.0)
+    assert "of the chains have not moved in 500 steps" in stuck
+    assert not told(Status.OK_CORRECTED, Correct.RESAMPLE, largest=12.0)

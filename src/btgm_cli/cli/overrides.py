@@ -87,11 +87,14 @@ def fault(name: str, overrides: Sequence[str], error: Exception) -> SettingError
     except SettingError as unreadable:
         return unreadable
     tree = _Tree(name, [item for item in overrides if item.startswith(f"{HYDRAS}searchpath=")])
-    if unfound := tree.refusal(tree.searched):
-        return SettingError("override", " ".join(tree.searched), _line(unfound))
     groups = [item for item in items if tree.chooses(item)]
     told = [_unfit(item, tree.options(item.key_or_group)) for item in groups]
-    cfg, stray = tree.composed(groups if not any(told) else [])
+    fitting = [item for item, refusal in zip(groups, told, strict=True) if not refusal]
+    # With the groups: a configuration may leave the choice of one to its user.
+    unfound = tree.refusal(tree.searched)
+    if unfound and tree.refusal([*tree.searched, *(str(item.input_line) for item in fitting)]):
+        return SettingError("override", " ".join(tree.searched), _line(unfound))
+    cfg, stray = tree.composed(fitting)
     known = tree.settings(cfg)
     if stray:
         told.append(_refused(stray, unknown(stray.get_key_element(), known)))

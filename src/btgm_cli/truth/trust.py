@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -39,12 +38,15 @@ def doubt(run: Status, row: Status, correct: Correct, pilot: Pilot) -> str:
         return f"the run's verdict at this β is {row}: what is lost cannot be corrected"
     if not pilot.reliable:
         return "the weights' Pareto k is too large for the correction to be relied on"
+    if correct is Correct.MCMC and not pilot.thinning.suffices:
+        kept = f"{pilot.thinning.remembered:.0%}"
+        return f"{kept} of the chains have not moved in {pilot.thinning.steps} steps"
     return too_dear(correct, pilot)
 
 
 def too_dear(correct: Correct, pilot: Pilot) -> str:
     """Why rejection would hardly ever keep a draw; empty where it does."""
-    if correct is Correct.REJECTION and not pilot.largest <= math.log(MOST_DRAWS):
+    if correct is Correct.REJECTION and not pilot.draws_each <= MOST_DRAWS:
         return f"rejection would take more than {MOST_DRAWS} draws of this tuned model for one"
     return ""
 
