@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 
 from btgm_cli import Target, Tuning, load_run
 from btgm_cli.cli import main
+from btgm_cli.cli import run as run_command
 from btgm_cli.cli.config import build_criterion, build_flow, build_model, compose_config, values_of
 from btgm_cli.cli.settings import checked
 from btgm_cli.cli.tree import choices, conf_dir
@@ -254,6 +255,9 @@ def test_a_run_is_built_once(here, monkeypatch):
     assert made == ["note", "model", "criterion", "note"]
     assert (here / "run" / "note.png").is_file()
     assert main([*own, "extra.text=3", "out=other"]) == 2
+    # Another process, such as a launcher's, has only the configuration.
+    assert run_command._run_under_hydra([*own[1:], "hydra.run.dir=third"], {}) == 0
+    assert (here / "third" / "note.txt").is_file()
     monkeypatch.delitem(sys.modules, "own_parts")
 
 

@@ -21,7 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from btgm_cli.cli.job import Job, Names, RunOptions
+from btgm_cli.cli.job import Job, Names, RunOptions, cpu_threads
 from btgm_cli.cli.overrides import REFUSALS, fault, refuse_hydras
 from btgm_cli.cli.settings import checked, unknown
 from btgm_cli.cli.tree import choices, conf_dir
@@ -36,7 +36,7 @@ from btgm_cli.truth.verdict import Thresholds
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuning import Problem, Tuning
 
-__all__ = ["choices", "conf_dir"]
+__all__ = ["choices", "conf_dir"]  # besides what is defined here
 
 OBJECTS = ("model", "criterion", "flow")
 SETTINGS = ("target", "tuning", "verdict")
@@ -122,10 +122,9 @@ def job_of(cfg: DictConfig, about: Any) -> Job:
         if key not in ("hydra", *known):
             raise SettingError(str(key), cfg[key], unknown(str(key), known))
     options = checked(RunOptions, values_of(cfg, *OBJECTS, *SETTINGS, *exports))
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     built = {name: build_export(cfg[name], name) for name in exports}
-    problem = _problem(cfg, options)
+    with cpu_threads(options.threads):
+        problem = _problem(cfg, options)
     for export in built.values():
         export.check(problem.f.model)
     return Job(
@@ -262,11 +261,11 @@ def _parts(node: Any, setting: str) -> Iterator[tuple[DictConfig, str]]:
 def _check_arguments(node: DictConfig, setting: str) -> None:
     """Refuse settings that what a node names does not take."""
     takes = _takes(_named(node, setting))
-    for key in node:
-        special = str(key).startswith("_") and str(key).endswith("_")
+    for key in map(str, node):
+        special = key.startswith("_") and key.endswith("_")
         if takes is not None and key not in takes and not special:
             text = f"{node[TARGET_KEY]} takes no such setting"
-            raise SettingError(f"{setting}.{key!s}", node[key], unknown(str(key), takes, text))
+            raise SettingError(f"{setting}.{key}", node[key], unknown(key, takes, text))
 
 
 def _takes(target: Any) -> list[str] | None:

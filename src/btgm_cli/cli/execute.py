@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from btgm_cli.cli.job import Job
+from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.cli.summary import command, summary
 from btgm_cli.core.results import PathPoint, Status
@@ -43,9 +43,12 @@ def execute(job: Job, path: Path) -> int:
     Returns:
         0 where the target was met, 3 where it was missed; all files are written in either case.
     """
+    with cpu_threads(job.options.threads):
+        return _execute(job, path)
+
+
+def _execute(job: Job, path: Path) -> int:
     started = time.perf_counter()
-    if job.options.threads is not None:
-        torch.set_num_threads(job.options.threads)
     result = _tuned(job, path)
     write_table(path / TRACE, result.trace)
     write_table(path / THEORY, _theory(result))

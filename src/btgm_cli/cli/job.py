@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import torch
 
 from btgm_cli.cli.settings import require_least
 from btgm_cli.core.contracts import Export
@@ -61,3 +64,19 @@ class Job:
     exports: Mapping[str, Export]
     hashes: Mapping[str, str | None]
     overrides: tuple[str, ...]
+
+
+@contextmanager
+def cpu_threads(n: int | None) -> Iterator[None]:
+    """Let torch use so many CPU threads for a while; None leaves its choice.
+
+    One job of a sweep must not choose for the next, nor for the last.
+    """
+    before = torch.get_num_threads()
+    if n is not None:
+        torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        if n is not None:
+            torch.set_num_threads(before)

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
 from btgm_cli import __version__
 from btgm_cli.cli.config import build_model, compose_config, values_of
+from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_criterion
 from btgm_cli.cli.settings import checked, require_least
 from btgm_cli.cli.tree import conf_dir
@@ -99,25 +101,15 @@ def main(argv: Sequence[str]) -> int:
     if any(argument in ("-h", "--help") for argument in argv):
         print(f"usage: btgm rank [SETTING=VALUE ...]\n\n{_file().read_text()}", end="")
         return 0
-    started = time.perf_counter()
-    request = _read(argv)
-    looks, tilts, rows = {}, {}, []
-    for name, f in tqdm(request.criteria.items(), desc="criteria", disable=None):
-        looks[name] = look(name, f, request.z)
-        tilts[name] = walk(looks[name])
-        rows.append(rank(name, looks[name], tilts[name], request.kl))
-    rows = in_order(rows)
-    _write(request, rows, looks, tilts, time.perf_counter() - started)
-    _tell(rows, request.out)
+    cfg = compose_config("rank", argv)
+    settings = checked(Settings, values_of(cfg, "model"))
+    with cpu_threads(settings.threads):
+        _rank(_built(settings, cfg))
     return 0
 
 
-def _read(overrides: Sequence[str]) -> Request:
-    """The settings, each checked before any work."""
-    cfg = compose_config("rank", overrides)
-    settings = checked(Settings, values_of(cfg, "model"))
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+def _built(settings: Settings, cfg: DictConfig) -> Request:
+    """The model and the criteria that the settings name, tried before any work."""
     name, seed = str(cfg.hydra.runtime.choices.model), settings.seed
     device = pick_device(settings.device)
     model = build_model(cfg.model, device)
@@ -126,6 +118,19 @@ def _read(overrides: Sequence[str]) -> Request:
     for criterion, f in criteria.items():
         values(criterion, f, z[:TRIED])
     return Request(name, model, criteria, z, settings.kl, seed, _folder(settings.out, name))
+
+
+def _rank(request: Request) -> None:
+    """Rank, write and tell."""
+    started = time.perf_counter()
+    looks, tilts, rows = {}, {}, []
+    for name, f in tqdm(request.criteria.items(), desc="criteria", disable=None):
+        looks[name] = look(name, f, request.z)
+        tilts[name] = walk(looks[name])
+        rows.append(rank(name, looks[name], tilts[name], request.kl))
+    rows = in_order(rows)
+    _write(request, rows, looks, tilts, time.perf_counter() - started)
+    _tell(rows, request.out)
 
 
 def _criterion(

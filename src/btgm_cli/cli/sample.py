@@ -6,10 +6,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -30,7 +28,8 @@ USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
   n=10000         draws
   beta=           a β of the run; by default its last
   correct=none    none: draws of the tuned model, with weights; resample, rejection or mcmc: draws
-                  of the exact tilt, by way of the tuned model's
+                  of the exact tilt, by way of the tuned model's; rejection is refused where one
+                  would take more than 100 of those
   out=            a .npz file, or .parquet for vectors; by default DIR/draws/…npz. Many draws make
                   several files, numbered
   seed=0"""
@@ -78,14 +77,9 @@ def main(argv: Sequence[str]) -> int:
     files = DrawFiles(path, request.n, _shape(tuned))
     generator = derived_generator(request.seed, "sample", request.correct, beta)
     corrector = Corrector(tuned, run.f(beta), beta, generator)
-    refused = too_dear(request.correct, corrector.pilot)
-    if refused:
+    if refused := too_dear(request.correct, corrector.pilot):
         return _told(f"no draws: {refused}")
-    first = _stream(corrector, request, files)
-    heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
-    heading += f"β = {beta:.4g} · correct={request.correct} · verdict: {status}"
-    draw_draws(first.x.float().cpu().numpy(), heading, files.beside(".png"))
-    write_json(files.beside(".json"), _about(request, run, corrector, files, row))
+    _write(request, run, status, corrector, files)
     print("\n".join(str(path) for path in [*files.written, files.beside(".png")]))
     whole = Status(run.summary.get("status", status))
     return _told(doubt(whole, status, request.correct, corrector.pilot))
@@ -98,12 +92,16 @@ def _told(trouble: str) -> int:
     return 3 if trouble else 0
 
 
-def _about(
-    request: Request, run: LoadedRun, corrector: Corrector, files: DrawFiles, row: pd.Series[Any]
-) -> dict[str, Any]:
-    """What the draws are, as plain data."""
+def _write(
+    request: Request, run: LoadedRun, status: Status, corrector: Corrector, files: DrawFiles
+) -> None:
+    """Draw, and write the draws, a picture of the first ones, and what they are."""
+    first = _stream(corrector, request, files)
+    heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
+    heading += f"β = {corrector.beta:.4g} · correct={request.correct} · verdict: {status}"
+    draw_draws(first.x.float().cpu().numpy(), heading, files.beside(".png"))
     pilot = corrector.pilot
-    return {
+    about = {
         "run": str(run.run.path),
         "beta": corrector.beta,
         "correct": str(request.correct),
@@ -114,8 +112,9 @@ def _about(
         "log_z": pilot.log_z,
         "ess_fraction": pilot.ess_fraction,
         "pareto_k": pilot.pareto_k if np.isfinite(pilot.pareto_k) else None,
-        "verdict": str(row["status"]),
+        "verdict": str(status),
     }
+    write_json(files.beside(".json"), about)
 
 
 def _stream(corrector: Corrector, request: Request, files: DrawFiles) -> Draws:

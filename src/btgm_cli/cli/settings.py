@@ -21,12 +21,11 @@ from btgm_cli.core.errors import SettingError
 KindT = TypeVar("KindT")
 
 WORDS: dict[Any, tuple[str, str]] = {
-    bool: ("true or false", "true or false each"),
+    bool: ("true or false", "true or false"),
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
     str: ("text", "texts"),
     Path: ("a path", "paths"),
-    NoneType: ("null", "null"),
 }
 """What messages call a value of each type, and several of them."""
 
