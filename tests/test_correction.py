@@ -166,7 +166,7 @@ def test_the_draws_of_a_block_belong_together():
 def test_on_the_gan_resampled_draws_agree_with_smc():
     """A flow trained too briefly on digits: mean and variance of f, and the classes' shares."""
     model, criterion, beta = load_model("gan_mnist"), load_criterion("log_class4"), 0.4
-    settings = Tuning(first_steps=150, acceptance=1.0, n_eval=2000, n_reference=2000)
+    settings = Tuning(first_steps=150, min_acceptance_rate=1.0, n_eval=2000, n_reference=2000)
     tuned = tune(model, criterion, target=Target(betas=[beta]), settings=settings).tuned
     latent = LatentCriterion(model, criterion)
     smc = TemperedSMC(

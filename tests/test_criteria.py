@@ -143,7 +143,7 @@ def test_beta_is_told_on_both_scales():
     """The tilt of 3 x₀ at β is that of the normalized criterion at 3 β."""
     model = Gaussian(3)
     f = LatentCriterion(model, Normalized(lambda x: 3.0 * x[:, 0]).under(model, GENERATOR))
-    settings = Tuning(first_steps=5, n_eval=500, n_reference=20_000, acceptance=1.0)
+    settings = Tuning(first_steps=5, n_eval=500, n_reference=20_000, min_acceptance_rate=1.0)
     flow = InverseAutoregressive(3, depth=1, hidden=[8])
     target = Target(betas=[0.6])
     point = tune(model, f.criterion, target=target, flow=flow, settings=settings).points[-1]

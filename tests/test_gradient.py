@@ -23,7 +23,12 @@ from btgm_cli.tuning.training import reparametrised_loss, score_loss
 DIM, BETA = 4, 0.8
 MODEL = Gaussian(DIM)
 QUICK = Tuning(
-    first_steps=250, steps=120, n_eval=4000, n_reference=20_000, learning_rate=4e-3, acceptance=1.0
+    first_steps=250,
+    steps=120,
+    n_eval=4000,
+    n_reference=20_000,
+    learning_rate=4e-3,
+    min_acceptance_rate=1.0,
 )
 
 
@@ -81,7 +86,7 @@ def beyond(x):
 
 
 def test_a_criterion_without_gradient_reaches_its_target_and_says_how():
-    settings = replace(QUICK, acceptance=0.2, first_steps=100, steps=50)
+    settings = replace(QUICK, min_acceptance_rate=0.2, first_steps=100, steps=50)
     result = tune(MODEL, beyond, target=Target(C_f=0.8), flow=small_flow(), settings=settings)
     assert result.gradient is Gradient.SCORE
     last = result.points[-1]

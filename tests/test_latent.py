@@ -133,7 +133,9 @@ def test_draws_of_x_have_fresh_noise():
 def test_a_stochastic_model_is_tuned_and_sampled_with_its_noise():
     """f = a·x: f̂ = a·z + a constant, so that the tilt is the shift by β of the oracle."""
     flow = InverseAutoregressive(DIM, depth=2, hidden=[32])
-    settings = Tuning(first_steps=250, steps=120, n_eval=4000, n_reference=20_000, acceptance=1.0)
+    settings = Tuning(
+        first_steps=250, steps=120, n_eval=4000, n_reference=20_000, min_acceptance_rate=1.0
+    )
     result = tune(
         Noisy(DIM), Linear(), target=Target(betas=[0.0, 0.7]), flow=flow, settings=settings
     )

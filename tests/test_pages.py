@@ -34,7 +34,7 @@ def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, cap
         "tuning.first_steps=100",
         "tuning.steps=50",
         "tuning.n_eval=2000",
-        "tuning.acceptance=1",
+        "tuning.min_acceptance_rate=1",
     ]
     small = ["flow.depth=2", "flow.hidden=[16]", "tuning.max_updates=2"]
     run = [*quick, *small, f"out={tmp_path / 'run'}"]

@@ -43,7 +43,7 @@ def run(at_least, criterion=None, journal=None, **choices):
             "steps": 120,
             "n_eval": 4000,
             "n_reference": 20_000,
-            "acceptance": 1.0,
+            "min_acceptance_rate": 1.0,
             "learning_rate": 4e-3,
             **choices,
         }

@@ -15,7 +15,7 @@ def test_a_tiny_run_leaves_its_files_and_is_redrawn(tmp_path, capsys):
     run = tmp_path / "run"
     target = ["model=gaussian", "model.latent_dim=3", "criterion=linear", "target.betas=[0,0.3]"]
     small = ["tuning.first_steps=20", "tuning.n_eval=1000", "samples=8", "flow.depth=2"]
-    code = main(["run", *target, *small, "tuning.acceptance=1", f"hydra.run.dir={run}"])
+    code = main(["run", *target, *small, "tuning.min_acceptance_rate=1", f"hydra.run.dir={run}"])
     table = pd.read_csv(run / "pareto.csv")
     assert table["beta"].tolist() == [0.0, 0.3]
     assert code == (0 if json.loads((run / "summary.json").read_text())["status"] == "ok" else 3)

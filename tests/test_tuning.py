@@ -23,7 +23,7 @@ QUICK = Tuning(
     n_eval=4000,
     n_reference=4000,
     learning_rate=4e-3,
-    acceptance=1.0,
+    min_acceptance_rate=1.0,
 )
 
 
@@ -217,7 +217,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(target, events):
 @pytest.mark.parametrize("events", [2, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_a_killed_run_with_learned_acceptance_goes_on_to_the_same_numbers(events):
     settings = replace(
-        QUICK, first_steps=30, steps=30, checkpoint_every=20, n_eval=1000, acceptance=0.2
+        QUICK, first_steps=30, steps=30, checkpoint_every=20, n_eval=1000, min_acceptance_rate=0.2
     )
     target = Target(betas=[0.0, 1.0, 2.0])
     whole = quick(Linear(), target, settings)

@@ -129,7 +129,12 @@ def test_a_reference_without_enough_draws_is_told():
 
 
 QUICK = Tuning(
-    first_steps=250, steps=120, n_eval=4000, n_reference=4000, learning_rate=4e-3, acceptance=1.0
+    first_steps=250,
+    steps=120,
+    n_eval=4000,
+    n_reference=4000,
+    learning_rate=4e-3,
+    min_acceptance_rate=1.0,
 )
 
 

@@ -86,7 +86,9 @@ def _splines(depth: int) -> Callable[[int, int], Flow]:
 
 # No learned acceptance: its constant, itself estimated, would be most of the error of log Z.
 # The reference is small: log Z is known, and nothing else is read off it.
-COMMON = Tuning(batch_size=256, acceptance=1, n_eval=2000, n_reference=1000, n_particles=800)
+COMMON = Tuning(
+    batch_size=256, min_acceptance_rate=1, n_eval=2000, n_reference=1000, n_particles=800
+)
 RECIPES = {
     "gmm25": Recipe(
         gaussian_mixture, _splines(depth=6), replace(COMMON, first_steps=1000, steps=700)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
@@ -104,15 +103,14 @@ def main(argv: Sequence[str]) -> int:
     cfg = compose_config("rank", argv)
     settings = checked(Settings, values_of(cfg, "model"))
     with cpu_threads(settings.threads):
-        _rank(_built(settings, cfg))
+        model = build_model(cfg.model, pick_device(settings.device))
+        _rank(_request(settings, str(cfg.hydra.runtime.choices.model), model))
     return 0
 
 
-def _built(settings: Settings, cfg: DictConfig) -> Request:
-    """The model and the criteria that the settings name, tried before any work."""
-    name, seed = str(cfg.hydra.runtime.choices.model), settings.seed
-    device = pick_device(settings.device)
-    model = build_model(cfg.model, device)
+def _request(settings: Settings, name: str, model: GenerativeModel) -> Request:
+    """The criteria that the settings name, tried before any work."""
+    seed, device = settings.seed, pick_device(settings.device)
     z = model.sample_prior(settings.n, derived_generator(seed, "rank", device=device))
     criteria = {item: _criterion(item, model, seed, device) for item in settings.criteria}
     for criterion, f in criteria.items():

@@ -33,7 +33,7 @@ class Tuning:
         f_samples: draws of x for each z behind f̂ (Eq. 10); null is 1, or 8 for a stochastic
             decoder.
         average: share of the steps, the last ones, whose weights are averaged into the result.
-        acceptance: smallest share of draws that learned acceptance may keep; at 1 the flow's draws
+        min_acceptance_rate: smallest share of draws that learned acceptance may keep; at 1 the flow's draws
             are all kept and nothing is learned, as in the paper.
         n_eval: draws of q̂ that each figure rests on (up to 16 times more where a target's
             tolerance needs them).
@@ -55,7 +55,7 @@ class Tuning:
     average: float = 0.3
     gradient: Gradient = Gradient.AUTO
     f_samples: int | None = None
-    acceptance: float = 0.2
+    min_acceptance_rate: float = 0.2
     n_eval: int = 10_000
     n_reference: int = 50_000
     n_particles: int = 8000
@@ -79,9 +79,9 @@ class Tuning:
         for name in ("anneal", "average"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"tuning.{name}", getattr(self, name), "must be within 0 … 1")
-        if not 0 < self.acceptance <= 1:
+        if not 0 < self.min_acceptance_rate <= 1:
             expected = "must be above 0 and at most 1"
-            raise SettingError("tuning.acceptance", self.acceptance, expected)
+            raise SettingError("tuning.min_acceptance_rate", self.min_acceptance_rate, expected)
         for name in ("learning_rate", "tolerance"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingError(f"tuning.{name}", getattr(self, name), "must be positive")

@@ -64,7 +64,7 @@ class Visits:
         self._problem, self.settings = problem, settings
         self.f, self.flow = problem.f, problem.flow
         self.acceptance: Acceptance | None = None
-        if settings.acceptance < 1:
+        if settings.min_acceptance_rate < 1:
             learned = Acceptance(self.f.model.latent_dim, problem.seed)
             self.acceptance = learned.to(problem.device)
         self._reference = reference
@@ -127,7 +127,9 @@ class Visits:
             raise SettingError(row, wanted, expected)
         if bool(self.acceptance) != bool(point.acceptance_state):
             expected = "the run was tuned with another one; choose another directory"
-            raise SettingError(f"{row}: tuning.acceptance", self.settings.acceptance, expected)
+            raise SettingError(
+                f"{row}: tuning.min_acceptance_rate", self.settings.min_acceptance_rate, expected
+            )
 
     def _tune_at(self, index: int, beta: float, enough: Callable[[Moments], bool]) -> PathPoint:
         started = time.perf_counter()
@@ -194,7 +196,7 @@ class Visits:
             generator,
         )
         return evals + calibrate(
-            acceptance, self.f, self.flow, self.settings.acceptance, generator
+            acceptance, self.f, self.flow, self.settings.min_acceptance_rate, generator
         )
 
     def _prior_draws(self) -> Pairs:
