@@ -33,8 +33,8 @@ class Tuning:
         f_samples: draws of x for each z behind f̂ (Eq. 10); null is 1, or 8 for a stochastic
             decoder.
         average: share of the steps, the last ones, whose weights are averaged into the result.
-        min_acceptance_rate: smallest share of draws that learned acceptance may keep; at 1 the flow's draws
-            are all kept and nothing is learned, as in the paper.
+        min_acceptance_rate: smallest share of draws that learned acceptance may keep; at 1 the
+            flow's draws are all kept and nothing is learned, as in the paper.
         n_eval: draws of q̂ that each figure rests on (up to 16 times more where a target's
             tolerance needs them).
         n_reference: draws of p behind the importance-sampling reference.
