@@ -148,10 +148,10 @@ def test_a_table_of_other_columns_is_left_alone(tmp_path):
     ("argument", "told"),
     [
         ("seed=3", "did you mean seeds"),
-        ("quick", "unknown setting"),
-        ("seeds=0", "whole number"),
+        ("quick", "must be given as SETTING=VALUE"),
+        ("seeds=0", "must be 1 or more"),
         ("seeds=two", "whole number"),
-        ("parts=gan,nuts", "steps, gan, targets"),
+        ("parts=gan,nuts", "startup, steps, gan, targets"),
         ("quick=yes", "true or false"),
         ("out=pyproject.toml/x", "must be a folder"),
     ],

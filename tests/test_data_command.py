@@ -17,7 +17,7 @@ from btgm_cli.cli import main
         (["build", "mnist", "a.csv"], "data='build mnist a.csv': type btgm data fetch mnist"),
         (["get", "mnist"], "data='get mnist': type btgm data fetch mnist"),
         (["fetch", "mnist", "out=here"], "out='here': unknown setting; choose from data_dir"),
-        (["build", "load", "--out", "here"], "--out='': unknown setting; choose from timezone, "),
+        (["build", "load", "--out", "here"], "--out='': must be given as SETTING=VALUE"),
         (["build", "load", "--input", "a.csv", "zone=x"], "zone='x': unknown setting"),
         (["build", "load", "--input", "a.csv", "timezone="], "timezone='': no such time zone"),
         (["build", "load", "--input", "b.csv"], "b.csv: not found"),

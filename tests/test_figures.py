@@ -203,8 +203,11 @@ def test_an_interrupted_run_goes_on_whatever_its_verdict(quick, monkeypatch, cod
     ("arguments", "told"),
     [
         (["fig10"], "figure='fig10': choose one of fig1, fig2, fig3, fig4, fig5, fig6, fig7"),
-        (["fig5", "quik=true"], "quik='true': unknown setting; choose from quick, out"),
-        (["fig5", "quick"], "quick='': unknown setting; choose from quick, out"),
+        (
+            ["fig5", "quik=true"],
+            "quik=True: unknown setting (did you mean quick?); choose from quick, out",
+        ),
+        (["fig5", "quick"], "quick='': must be given as SETTING=VALUE"),
         (["fig5", "quick=yes"], "quick='yes': must be true or false"),
         (["fig5", "out=file/here"], "out='file/here': must be a folder"),
         (["fig6", "out=outputs/figures/quick/fig6"], "holds a run with other settings"),

@@ -161,7 +161,10 @@ BAD = {
     "unknown model": (["model=gan"], r"model='gan': choose one of classifier_mnist, gan_mnist"),
     "unknown key": (["model=gan_mnist", "sede=1"], r"sede='1': unknown setting.*seed"),
     "misspelt key": (["model=gan_mnist", "model.step=1"], r"model\.step=.*did you mean steps"),
-    "wrong type": (["model=gan_mnist", "model.steps=few"], r"model\.steps='few': must be int"),
+    "wrong type": (
+        ["model=gan_mnist", "model.steps=few"],
+        r"model\.steps='few': must be a whole number",
+    ),
     "wrong choice": (["model=gan_mnist", "model.objective=x"], r"choose one of wgan_gp, ns_r1"),
     "no data": (["model=gan_mnist", "data_dir=nowhere"], r"btgm data fetch mnist"),
     "bad judge": (

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from hydra.utils import get_class
 
-from btgm_cli.cli.config import build_object, choices, compose_config, conf_dir
+from btgm_cli.cli.config import compose_config, values_of
+from btgm_cli.cli.settings import arguments, checked
+from btgm_cli.cli.tree import choices, conf_dir
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.pretraining.data import Built, Fetched
 
@@ -54,12 +56,6 @@ def _data(name: str, settings: Sequence[str]) -> Any:
     names = choices("data")
     if name not in names:
         raise SettingError("data", name, f"choose one of {', '.join(names)}")
-    node: DictConfig = compose_config(f"data/{name}", [])["data"]
-    known = [str(key) for key in node if key != "_target_"]
-    for item in settings:
-        key, equals, value = item.partition("=")
-        if key not in known or not equals:
-            expected = f"unknown setting; choose from {', '.join(known)}"
-            raise SettingError(key, value, expected)
-        node[key] = value
-    return build_object(node, "data")
+    values = values_of(compose_config(f"data/{name}", [])["data"])
+    kind = get_class(values.pop("_target_"))
+    return checked(kind, values | arguments(settings))

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from btgm_cli.cli import run
 from btgm_cli.cli.config import build_object, choices, compose_config
 from btgm_cli.cli.loading import load_run, read_run_config
+from btgm_cli.cli.settings import arguments, checked, require_folder
 from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.report.figure import PaperFigure
 from btgm_cli.store.loaded import LoadedRun
@@ -41,11 +42,23 @@ A finished run in the folder is used again, one that was interrupted goes on."""
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for; see `USAGE`."""
+    """What was asked for; see `USAGE`.
 
-    name: str
-    quick: bool
-    out: Path
+    Raises:
+        SettingError: `out` cannot be a folder.
+    """
+
+    quick: bool = False
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.out:
+            require_folder("out", self.out)
+
+    def folder(self, name: str) -> Path:
+        """Where a figure goes."""
+        part = ["quick"] if self.quick else []
+        return self.out or Path("outputs", "figures", *part, name)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -60,12 +73,16 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if argv else 2
-    request = _parse(argv)
-    figure = load_figure(request.name, quick=request.quick)
+    name, *settings = argv
+    if name not in FIGURES:
+        raise SettingError("figure", name, f"choose one of {', '.join(FIGURES)}")
+    request = checked(Request, arguments(settings))
+    out = request.folder(name)
+    figure = load_figure(name, quick=request.quick)
     quick = QUICK if request.quick else ()
-    asked = {name: [*overrides, *quick] for name, overrides in figure.runs().items()}
-    written = figure.make(_runs(asked, request.out), request.out)
-    print(request.out.joinpath(f"{request.name}.md").read_text())
+    asked = {run: [*overrides, *quick] for run, overrides in figure.runs().items()}
+    written = figure.make(_runs(asked, out), out)
+    print(out.joinpath(f"{name}.md").read_text())
     print("\n".join(map(str, written)))
     sys.stdout.flush()
     return 0
@@ -100,7 +117,7 @@ def _finished(path: Path, overrides: Sequence[str]) -> LoadedRun:
     """
     if not (path / SUMMARY).is_file():
         begun = (path / ".hydra" / "config.yaml").is_file()
-        code = run.main([f"resume={path}"] if begun else [*overrides, f'hydra.run.dir="{path}"'])
+        code = run.main([f"resume={path}"] if begun else [*overrides, f"out={path}"])
         # 3 is a verdict, and part of the figure.
         if code not in (0, 3):
             raise BtgmError(f"the run in {path} did not end: see {path / 'run.log'}")
@@ -115,27 +132,3 @@ def _refuse_another(path: Path, asked: DictConfig) -> None:
     if read_run_config(path) != own:
         expected = f"{path} holds a run with other settings; choose another folder or remove it"
         raise SettingError("out", str(path.parents[1]), expected)
-
-
-def _parse(argv: Sequence[str]) -> Request:
-    name, settings = argv[0], argv[1:]
-    if name not in FIGURES:
-        raise SettingError("figure", name, f"choose one of {', '.join(FIGURES)}")
-    given: dict[str, str] = {}
-    for item in settings:
-        key, equals, value = item.partition("=")
-        if key not in ("quick", "out") or not equals:
-            raise SettingError(key, value, "unknown setting; choose from quick, out")
-        given[key] = value
-    quick = given.get("quick", "false")
-    if quick not in ("true", "false"):
-        raise SettingError("quick", quick, "must be true or false")
-    default = Path("outputs/figures", *(["quick"] if quick == "true" else []), name)
-    return Request(name, quick == "true", _folder(given["out"]) if "out" in given else default)
-
-
-def _folder(value: str) -> Path:
-    path = Path(value)
-    if not value or any(part.exists() and not part.is_dir() for part in (path, *path.parents)):
-        raise SettingError("out", value, "must be a folder, or a new one's name")
-    return path

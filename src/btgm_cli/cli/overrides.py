@@ -20,6 +20,7 @@ from btgm_cli.cli.settings import unknown
 from btgm_cli.core.errors import SettingError
 
 HYDRAS = "hydra."
+ONE_VALUE = "must be one value; btgm run -m sweeps over several"
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
 """What composing a configuration raises."""
 
@@ -82,26 +83,24 @@ def fault(name: str, overrides: Sequence[str], error: Exception) -> SettingError
         overrides: all of them, the search path among them.
         error: what Hydra raised, for what looking does not tell.
     """
+    tree = _Tree(name, [item for item in overrides if item.startswith(f"{HYDRAS}searchpath=")])
     try:
         items = parsed(overrides)
-    except SettingError as unreadable:
-        return unreadable
-    tree = _Tree(name, [item for item in overrides if item.startswith(f"{HYDRAS}searchpath=")])
-    groups = [item for item in items if tree.chooses(item)]
-    told = [_unfit(item, tree.options(item.key_or_group)) for item in groups]
-    fitting = [item for item, refusal in zip(groups, told, strict=True) if not refusal]
-    # With the groups: a configuration may leave the choice of one to its user.
-    unfound = tree.refusal(tree.searched)
-    if unfound and tree.refusal([*tree.searched, *(str(item.input_line) for item in fitting)]):
-        return SettingError("override", " ".join(tree.searched), _line(unfound))
-    cfg, stray = tree.composed(fitting)
-    known = tree.settings(cfg)
-    if stray:
-        told.append(_refused(stray, unknown(stray.get_key_element(), known)))
-    values = [item for item in items if item not in groups]
-    told += [_misplaced(item, cfg, known) for item in values]
-    first = next((refusal for refusal in told if refusal), None)
-    return first or tree.refused(groups, values) or SettingError("settings", name, _line(error))
+        groups = [item for item in items if tree.chooses(item)]
+        values = [item for item in items if item not in groups]
+        for item in groups:
+            _check_option(item, tree.options(item.key_or_group))
+        cfg, stray = tree.composed(groups)
+        known = tree.settings(cfg)
+        if stray:
+            return _refused(stray, unknown(stray.get_key_element(), known))
+        for item in values:
+            _check_place(item, cfg, known)
+    except SettingError as found:
+        return found
+    except REFUSALS as other:  # of the tree itself: of where it is searched for, or its files
+        return SettingError("settings", " ".join(overrides), _line(other))
+    return tree.refused(groups, values) or SettingError("settings", name, _line(error))
 
 
 class _Tree:
@@ -167,32 +166,31 @@ class _Tree:
         return None
 
 
-def _unfit(item: Override, options: list[str]) -> SettingError | None:
-    """Why this override names no option of its group, if it names none."""
+def _check_option(item: Override, options: list[str]) -> None:
+    """Refuse an override that names no option of its group."""
     if item.is_sweep_override():
-        return _refused(item, "must be one value; btgm run -m sweeps over several")
+        raise _refused(item, ONE_VALUE)
     value = "null" if item.value() is None else str(item.value())
-    if item.is_delete() or value in options:
-        return None
-    return SettingError(item.key_or_group, value, unknown(value, options, "unknown"))
+    if not item.is_delete() and value not in options:
+        raise SettingError(item.key_or_group, value, unknown(value, options, "unknown"))
 
 
-def _misplaced(item: Override, cfg: DictConfig, top: list[str]) -> SettingError | None:
-    """Why this override of a value has no place in `cfg`, if it has none."""
+def _check_place(item: Override, cfg: DictConfig, top: list[str]) -> None:
+    """Refuse an override of a value that has no place in `cfg`."""
     if item.is_sweep_override():
-        return _refused(item, "must be one value; btgm run -m sweeps over several")
+        raise _refused(item, ONE_VALUE)
     node: Any = cfg
     for depth, part in enumerate(item.key_or_group.split(".")):
         known = [str(key) for key in node] if OmegaConf.is_dict(node) else []
         if part not in known:
             beside = top if depth == 0 else [key for key in known if not key.startswith("_")]
-            added = item.is_add() or item.is_force_add()
+            if item.is_add() or item.is_force_add():
+                return
             expected = unknown(part, beside) if beside else "there is no such setting"
-            return None if added else _refused(item, expected)
+            raise _refused(item, expected)
         node = OmegaConf.select(node, part, throw_on_resolution_failure=False)
     if item.is_add() and node is not None:
-        return _refused(item, "is a setting already: leave out the +")
-    return None
+        raise _refused(item, "is a setting already: leave out the +")
 
 
 def _refused(item: Override, expected: str) -> SettingError:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
 from hydra.utils import get_class
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from btgm_cli.cli.config import choices, compose_config, conf_dir
+from btgm_cli.cli.config import compose_config, values_of
+from btgm_cli.cli.settings import checked
+from btgm_cli.cli.tree import choices, conf_dir
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.pretraining.jobs import Job, evaluate, train
 from btgm_cli.domains.pretraining.settings import RunSettings
 
 GATE_FAILED = 3
 NOT_FOR_THE_CARD = ("data_dir", "out", "resume")
-
-KindT = TypeVar("KindT")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,11 +54,11 @@ def read_settings(overrides: Sequence[str]) -> tuple[type[Job], Any, RunSettings
     root = conf_dir() / "train"
     name = _chosen_model(overrides, choices("model", root))
     config = compose_config("config", overrides, root=root)
-    top = {key: value for key, value in config.items() if key not in {"model", "hydra"}}
-    model = dict(config.model)
+    values = values_of(config, "hydra")
+    model = values.pop("model")
     kind: type[Job] = get_class(model.pop("_target_"))
-    settings: Any = _checked(kind.settings_class, model, "model.")
-    return kind, settings, _checked(RunSettings, {**top, "name": name})
+    settings: Any = checked(kind.settings_class, model, "model.")
+    return kind, settings, checked(RunSettings, {**values, "name": name})
 
 
 def _chosen_model(overrides: Sequence[str], models: Sequence[str]) -> str:
@@ -96,16 +93,3 @@ def _settings_help() -> str:
 def _shapes_numbers(override: str) -> bool:
     """Whether a reader needs this override to make the same network."""
     return override.partition("=")[0] not in NOT_FOR_THE_CARD
-
-
-def _checked(kind: type[KindT], values: dict[Any, Any], prefix: str = "") -> KindT:
-    """`values` as a settings object, each of the type that its class asks for."""
-    schema = OmegaConf.structured(kind)
-    OmegaConf.set_readonly(schema, False)
-    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
-    for key, value in values.items():
-        try:
-            schema[key] = value
-        except OmegaConfBaseException as error:
-            raise SettingError(prefix + key, value, f"must be {types[key]}") from error
-    return cast(KindT, OmegaConf.to_object(schema))
