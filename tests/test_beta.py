@@ -44,7 +44,9 @@ def test_any_kl_budget_is_met_within_1_percent_in_five_updates(criterion, budget
     true_beta=st.floats(0.05, 5),
     dim=st.integers(2, 128),
 )
-def test_any_reachable_mean_is_met_within_1_percent_of_the_way_in_five_updates(criterion, true_beta, dim):
+def test_any_reachable_mean_is_met_within_1_percent_of_the_way_in_five_updates(
+    criterion, true_beta, dim
+):
     prior = criterion.gaussian_tilt(0.0, dim)
     true = criterion.gaussian_tilt(true_beta / math.sqrt(prior.var), dim)
     goal = Goal(Quantity.MEAN, true.mean)

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from experiments.bench.nuts import nuts
 
+from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import PathPoint, Reference, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.truth.price import GRADIENT, N_BEST, by_rejection
-from btgm_cli.truth.references import ReferenceSource, latent_smc
+from btgm_cli.truth.references import latent_smc
 from btgm_cli.tuned.correction import N_PILOT, Correct, Corrector
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning import TuneResult, Tuning, tune

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from btgm_cli.core.contracts import Classified, Rescaled
+from btgm_cli.core.contracts import Classified, ReferenceSource, Rescaled
 from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion
 from btgm_cli.core.results import Figures, Moments, Particles
 from btgm_cli.tilt.estimates import (
@@ -19,7 +19,6 @@ from btgm_cli.tilt.estimates import (
     moments_of_draws,
     pareto_smoothed,
 )
-from btgm_cli.truth.references import ReferenceSource
 from btgm_cli.tuned.model import TunedModel
 
 MOST_ROUNDS = 16

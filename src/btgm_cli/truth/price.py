@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
+from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import PathPoint, Status
-from btgm_cli.truth.references import Estimated, ReferenceSource, latent_smc
+from btgm_cli.truth.references import Estimated, latent_smc
 from btgm_cli.truth.smc import TemperedSMC
 
 GRADIENT = 3

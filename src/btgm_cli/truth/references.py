@@ -13,7 +13,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from btgm_cli.core import contracts
+from btgm_cli.core.contracts import KnowsTilts, ReferenceSource
 from btgm_cli.core.errors import BtgmError
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import Particles, Reference
@@ -28,9 +28,6 @@ STRONGEST = 1000.0
 
 STEP = 1.2
 """Factor of β while a KL is looked for; small, since an SMC has to climb as far."""
-
-
-ReferenceSource = contracts.ReferenceSource
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,7 @@ def reference_for(
 ) -> ReferenceSource:
     """The best reference for this pair: closed form if known, else `Estimated`."""
     known = None
-    if isinstance(f.criterion, contracts.KnowsTilts) and not f.is_stochastic:
+    if isinstance(f.criterion, KnowsTilts) and not f.is_stochastic:
         known = f.criterion.closed_form(f.model)
     return Estimated(f, n, n_particles, seed, device, start) if known is None else known
 

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from btgm_cli.core.contracts import Criterion, GenerativeModel
+from btgm_cli.core.contracts import Criterion, GenerativeModel, ReferenceSource
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Journal, PathPoint, Progress, Status, Verdict
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
-from btgm_cli.truth.references import ReferenceSource
 from btgm_cli.truth.verdict import Thresholds, hopeless
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuned.model import TunedModel

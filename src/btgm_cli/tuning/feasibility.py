@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.results import Reference
 from btgm_cli.tilt.search import Goal, Quantity
-from btgm_cli.truth.references import STRONGEST, ReferenceSource
+from btgm_cli.truth.references import STRONGEST
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from btgm_cli.core.contracts import Summed
+from btgm_cli.core.contracts import ReferenceSource, Summed
 from btgm_cli.core.latent_criterion import evaluate
 from btgm_cli.core.results import Particles, PathPoint, Status, Verdict
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.tilt.multipliers import solve
 from btgm_cli.tilt.search import Goal, Quantity
-from btgm_cli.truth.references import ReferenceSource, reference_for
+from btgm_cli.truth.references import reference_for
 from btgm_cli.tuning.contradiction import Contradiction, find_contradiction
 from btgm_cli.tuning.feasibility import Bound, bound
 from btgm_cli.tuning.problem import Problem

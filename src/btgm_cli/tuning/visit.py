@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import Effort, Journal, Moments, PathPoint, Progress
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.truth.evaluation import examine
-from btgm_cli.truth.references import ReferenceSource, reference_for
+from btgm_cli.truth.references import reference_for
 from btgm_cli.truth.verdict import judge
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.model import TunedModel
