@@ -39,9 +39,6 @@ GENERIC = (
 )
 """Rooms that serve every domain and know none."""
 
-# Scenarios of load are not yet an option of a criterion's domain.
-KNOW_LOAD = ("cli.config", "cli.execute", "cli.report")
-
 # Outside libraries that only some rooms may know.
 CONFINED = {"pyro": "tuned.flows", "hydra": "cli", "omegaconf": "cli"}
 
@@ -156,7 +153,7 @@ def test_an_allowed_import_passes(part, line):
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=part_of)
 def test_what_serves_every_domain_knows_none(path):
     part = part_of(path)
-    if room_of(part) in GENERIC and part not in KNOW_LOAD:
+    if room_of(part) in GENERIC:
         assert not domains_known(path, path.read_text())
 
 

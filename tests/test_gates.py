@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from btgm_cli.cli.config import choices, conf_dir
 from btgm_cli.cli.train import main, read_settings
+from btgm_cli.cli.tree import choices, conf_dir
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.digits.classifier import Classifier, load_classifier
 from btgm_cli.domains.digits.generator import load_gan

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from btgm_cli.cli.job import Job, Names, RunOptions, cpu_threads
 from btgm_cli.cli.overrides import REFUSALS, fault, refuse_hydras
 from btgm_cli.cli.settings import checked, unknown
-from btgm_cli.cli.tree import choices, conf_dir
+from btgm_cli.cli.tree import conf_dir
 from btgm_cli.core.contracts import Criterion, Export, GenerativeModel
 from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import BtgmError, SettingError
@@ -35,8 +35,6 @@ from btgm_cli.store.checkpoints import checkpoint_hash
 from btgm_cli.truth.verdict import Thresholds
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuning import Problem, Tuning
-
-__all__ = ["choices", "conf_dir"]  # besides what is defined here
 
 OBJECTS = ("model", "criterion", "flow")
 SETTINGS = ("target", "tuning", "verdict")
@@ -173,7 +171,7 @@ def build_criterion(
     return settled(criterion, model, derived_generator(cfg.seed, "normalize"), device)
 
 
-def build_flow(node: DictConfig, latent_dim: int, seed: int) -> Flow:
+def untrained_flow(node: DictConfig, latent_dim: int, seed: int) -> Flow:
     """The untrained flow that a node names, on a latent space of this dimension.
 
     Raises:
@@ -232,7 +230,7 @@ def _problem(cfg: DictConfig, options: RunOptions) -> Problem:
         target=target,
         settings=settings,
         thresholds=thresholds,
-        flow=build_flow(cfg.flow, model.latent_dim, options.seed),
+        flow=untrained_flow(cfg.flow, model.latent_dim, options.seed),
         seed=options.seed,
         device=device,
     )

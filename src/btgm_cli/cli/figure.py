@@ -11,9 +11,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.cli import run
-from btgm_cli.cli.config import build_object, choices, compose_config
+from btgm_cli.cli.config import build_object, compose_config
 from btgm_cli.cli.loading import load_run, read_run_config
 from btgm_cli.cli.settings import arguments, checked, require_folder
+from btgm_cli.cli.tree import choices
 from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.report.figure import PaperFigure
 from btgm_cli.store.loaded import LoadedRun

@@ -21,7 +21,6 @@ from btgm_cli.store.files import replacing
 PARETO, TRACE, THEORY, COST = "pareto.csv", "trace.csv", "theory.csv", "cost.csv"
 SUMMARY = "summary.json"
 REFERENCE = "reference.npy"
-SCENARIOS, BANDS = "scenarios.csv", "scenarios_bands.csv"
 FLOWS, SAMPLES = "flow", "samples"
 
 

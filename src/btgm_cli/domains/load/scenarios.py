@@ -14,9 +14,8 @@ from btgm_cli.core.contracts import DrawSource, GenerativeModel
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.load.scenario_pictures import BANDS, SCENARIOS, draw_scenarios
+from btgm_cli.domains.load.weekly import HOURS_PER_WEEK
 from btgm_cli.store.files import replacing
-
-HOURS_PER_WEEK = 168
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.load.figures.pages import weeks_page
 from btgm_cli.domains.load.figures.pictures import bands_and_curves, bands_only
 from btgm_cli.domains.load.real_tilt import real_tilt
-from btgm_cli.domains.load.scenarios import HOURS_PER_WEEK, band
+from btgm_cli.domains.load.scenarios import band
 from btgm_cli.domains.load.week_axes import SHOWN
-from btgm_cli.domains.load.weekly import Aggregates, load_weekly
+from btgm_cli.domains.load.weekly import HOURS_PER_WEEK, Aggregates, load_weekly
 from btgm_cli.report import save
 from btgm_cli.report.figure import path_of
 from btgm_cli.store.checkpoints import find_checkpoint
