@@ -183,8 +183,8 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
         "mean_error_sd": _off(point.figures.moments.mean, exact),
         "mean": point.figures.moments.mean,
         "q99": weighted_quantile(f, torch.ones_like(f), 0.99),
-        "evals_per_draw": 1.0,
-        "seconds_per_draw": seconds,
+        "evals_per_draw": 1 / ess,
+        "seconds_per_draw": seconds / ess,
     }
     yield {
         "method": "tuned + corrected",
