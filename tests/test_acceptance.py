@@ -21,12 +21,22 @@ from btgm_cli.tuned.acceptance import (
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuned.mixture import DEFENSIVE, THINNEST, Mixture, mixed
 from btgm_cli.tuned.model import TunedModel
+from btgm_cli.tuning import fitting
 from btgm_cli.tuning.fitting import calibrate, fit_acceptance
 from tests.oracle import Affine, unit_direction
 
 DIM, BETA = 3, 1.5
 MODEL, CRITERION = Gaussian(DIM), Linear()
 LATENT = LatentCriterion(MODEL, CRITERION)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_draws():
+    """As many as these three dimensions need; the error of E[a] is in every figure's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "N_OFFERED", 60_000)
+        patch.setattr(fitting, "N_CALIBRATE", 40_000)
+        yield
 
 
 def fitted(flow, seed=0, steps=400, least_share=0.2):

@@ -148,16 +148,22 @@ def test_one_is_held_while_another_is_pushed():
     assert row["multiplier_b"] > 0.3
 
 
+SHORT = {"first_steps": 90, "steps": 40, "checkpoint_every": 25, "n_eval": 1000, "max_updates": 3}
+
+
+@pytest.fixture(scope="module")
+def unbroken():
+    """The trace of a run that nothing kills."""
+    return run({"a": 0.9, "b": 0.8}, **SHORT).trace
+
+
 @pytest.mark.parametrize("events", [1, 2, 4])
-def test_a_killed_search_goes_on_to_the_same_numbers(events):
-    short = {"first_steps": 90, "steps": 40, "checkpoint_every": 25, "n_eval": 1000}
-    whole = run({"a": 0.9, "b": 0.8}, **short, max_updates=3)
+def test_a_killed_search_goes_on_to_the_same_numbers(events, unbroken):
     journal = MemoryJournal(events)
     with pytest.raises(KilledError):
-        run({"a": 0.9, "b": 0.8}, journal=journal, **short, max_updates=3)
+        run({"a": 0.9, "b": 0.8}, journal=journal, **SHORT)
     journal.events = 10**9
-    resumed = run({"a": 0.9, "b": 0.8}, journal=journal, **short, max_updates=3)
-    assert resumed.trace == whole.trace
+    assert run({"a": 0.9, "b": 0.8}, journal=journal, **SHORT).trace == unbroken
 
 
 def test_wishes_that_p_grants_already_leave_it_as_it_is():

@@ -203,24 +203,37 @@ def killed_and_resumed(target, settings, events):
     return quick(Linear(), target, settings, journal=journal)
 
 
-@pytest.mark.parametrize("target", [Target(betas=[0.0, 0.4, 0.8]), Target(C_D=0.5)])
-@pytest.mark.parametrize("events", [1, 2, 4, 5])
-def test_a_killed_run_goes_on_to_the_same_numbers(target, events):
+@pytest.fixture(scope="module", params=[Target(betas=[0.0, 0.4, 0.8]), Target(C_D=0.5)])
+def unbroken(request):
+    """A target, settings, and the run that nothing kills."""
     settings = replace(QUICK, first_steps=90, steps=40, checkpoint_every=25, n_eval=1000)
-    whole = quick(Linear(), target, settings)
+    return request.param, settings, quick(Linear(), request.param, settings)
+
+
+@pytest.mark.parametrize("events", [1, 2, 4, 5])
+def test_a_killed_run_goes_on_to_the_same_numbers(unbroken, events):
+    target, settings, whole = unbroken
     resumed = killed_and_resumed(target, settings, events)
     assert [p.figures.moments for p in resumed.points] == [p.figures.moments for p in whole.points]
     for name, value in whole.points[-1].flow_state.items():
         assert torch.equal(value, resumed.points[-1].flow_state[name])
 
 
-@pytest.mark.parametrize("events", [2, pytest.param(4, marks=pytest.mark.slow), 5])
-def test_a_killed_run_with_learned_acceptance_goes_on_to_the_same_numbers(events):
+@pytest.fixture(scope="module")
+def unbroken_and_sifted():
+    """The same with learned acceptance."""
     settings = replace(
         QUICK, first_steps=30, steps=30, checkpoint_every=20, n_eval=1000, min_acceptance_rate=0.2
     )
     target = Target(betas=[0.0, 1.0, 2.0])
-    whole = quick(Linear(), target, settings)
+    return target, settings, quick(Linear(), target, settings)
+
+
+@pytest.mark.parametrize("events", [2, pytest.param(4, marks=pytest.mark.slow), 5])
+def test_a_killed_run_with_learned_acceptance_goes_on_to_the_same_numbers(
+    unbroken_and_sifted, events
+):
+    target, settings, whole = unbroken_and_sifted
     assert whole.points[1].figures.acceptance_rate < 1
     resumed = killed_and_resumed(target, settings, events)
     assert [p.figures.moments for p in resumed.points] == [p.figures.moments for p in whole.points]
