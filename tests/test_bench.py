@@ -114,6 +114,13 @@ def test_a_quick_bench_fills_all_tables(benched):
     assert (table["log_z_error"] >= 0).all()
 
 
+def test_the_bench_of_load_fills_its_table(benched):
+    table = read_table(benched / "quick" / "energy.csv")
+    assert table["method"].tolist() == ["rejection", "smc", "tuned", "tuned + corrected"]
+    assert table["q99_error"].iloc[1:].abs().max() < 1
+    assert table["mean_error"].iloc[1:].abs().max() < 1
+
+
 def test_finished_rows_are_not_computed_again(benched, monkeypatch, capsys):
     for module in (steps, standard):
         monkeypatch.setattr(module, "measure", None)

@@ -247,13 +247,3 @@ def test_a_weighted_quantile_is_by_weight():
 def test_rejection_beyond_all_numbers_is_infinite():
     assert by_rejection(1.0, 2.0, 2.0) == 1
     assert by_rejection(20.0, 60.0, 1.0) == math.inf
-
-
-def test_the_bench_of_load_fills_its_table(tmp_path):
-    from experiments.bench.__main__ import main as bench
-
-    assert bench(["parts=energy", "seeds=1", "quick=true", f"out={tmp_path}"]) == 0
-    table = pd.read_csv(tmp_path / "quick" / "energy.csv")
-    assert table["method"].tolist() == ["rejection", "smc", "tuned", "tuned + corrected"]
-    assert table["q99_error"].iloc[1:].abs().max() < 1
-    assert table["mean_error"].iloc[1:].abs().max() < 1
