@@ -78,7 +78,7 @@ def load_run(path: Path | str) -> LoadedRun:
         torch.Size([16, 8])
         >>> load_run("elsewhere")
         Traceback (most recent call last):
-        btgm_cli.core.errors.SettingError: run directory='elsewhere': holds no pareto.csv, ...
+        btgm_cli.core.errors.SettingError: run directory='elsewhere': ...
     """
     run, cfg = read_run(path), read_run_config(Path(path))
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))

@@ -9,12 +9,12 @@ class BtgmError(Exception):
     """Something the user can mend; its text is one line and needs no traceback.
 
     Examples:
-        >>> from btgm_cli import BtgmError, load_run
+        >>> from btgm_cli import BtgmError, load_model
         >>> try:
-        ...     load_run("nowhere")
+        ...     load_model("gauss")
         ... except BtgmError as error:
         ...     print(error)
-        run directory='nowhere': holds no pareto.csv, ...
+        model='gauss': unknown (did you mean gaussian?); choose from ...
     """
 
 
