@@ -12,6 +12,12 @@ def one_thread():
     mpl.use("Agg")
 
 
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def device(request) -> torch.device:
+    """Each device of this machine, for what must hold on all of them."""
+    return torch.device(request.param)
+
+
 def _globals() -> dict[str, object]:
     """Every piece of process-wide state that a library could move behind its caller's back."""
     name, keys, position, *gauss = np.random.get_state()  # noqa: NPY002

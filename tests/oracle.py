@@ -15,8 +15,8 @@ class Affine(Flow):
         self.scale = scale
 
     def forward(self, z0):
-        log_det = torch.full((z0.shape[0],), self.latent_dim * torch.tensor(self.scale).log())
-        return self.scale * z0 + self.shift, log_det
+        log_det = self.latent_dim * torch.tensor(self.scale, device=z0.device).log()
+        return self.scale * z0 + self.shift, log_det.expand(z0.shape[0])
 
     def inverse(self, z):
         z0 = (z - self.shift) / self.scale

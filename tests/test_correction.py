@@ -28,24 +28,24 @@ from tests.oracle import Affine, unit_direction
 DIM, BETA, N = 3, 1.2, 20_000
 
 
-def corrector(seed=0, shift=0.7, scale=1.3, block=1000):
+def corrector(seed=0, shift=0.7, scale=1.3, block=1000, device="cpu"):
     """A flow too wide and short of the tilt, on the oracle whose tilt is N(βa, I)."""
-    flow = Affine(shift * BETA * unit_direction(DIM), scale)
+    flow = Affine(shift * BETA * unit_direction(DIM), scale).to(device)
     latent = LatentCriterion(Gaussian(DIM), Linear())
     tuned = TunedModel(latent.model, flow)
-    return Corrector(tuned, latent, BETA, derived_generator(seed), block)
+    return Corrector(tuned, latent, BETA, derived_generator(seed, device=device), block)
 
 
-def drawn(correct, n=N, seed=0):
-    made, parts, done = corrector(seed), [], 0
+def drawn(correct, n=N, seed=0, device="cpu"):
+    made, parts, done = corrector(seed, device=device), [], 0
     for block in made.draws(correct):
         parts.append(block)
         done += len(block)
         if done >= n:
             break
-    f = torch.cat([part.f for part in parts]).double()[:n]
-    z = torch.cat([part.z for part in parts]).double()[:n]
-    log_weight = torch.cat([part.log_weight for part in parts])[:n]
+    f = torch.cat([part.f for part in parts]).double().cpu()[:n]
+    z = torch.cat([part.z for part in parts]).double().cpu()[:n]
+    log_weight = torch.cat([part.log_weight for part in parts]).cpu()[:n]
     return f, z, log_weight, made.pilot
 
 
@@ -53,8 +53,8 @@ EXACT = [Correct.RESAMPLE, Correct.REJECTION, Correct.MCMC]
 
 
 @pytest.mark.parametrize("correct", EXACT)
-def test_corrected_draws_are_the_tilts(correct):
-    f, z, log_weight, pilot = drawn(correct)
+def test_corrected_draws_are_the_tilts(correct, device):
+    f, z, log_weight, pilot = drawn(correct, device=device)
     # Repeats of a draw inflate the error: 1 / ess_fraction bounds them.
     factor = math.sqrt(1 + 1 / pilot.ess_fraction)
     error = f.std().item() / math.sqrt(N) * factor

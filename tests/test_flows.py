@@ -47,8 +47,8 @@ def test_log_det_is_the_jacobians(family, z0):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_inverse_undoes_forward(family, z0):
-    flow = trained(family)
+def test_inverse_undoes_forward(family, z0, device):
+    flow, z0 = trained(family).to(device), z0.to(device)
     z, log_det = flow(z0)
     assert (z - z0).abs().max() > 0.1
     back, back_log_det = flow.inverse(z)

@@ -108,6 +108,13 @@ def test_the_noise_is_the_same_on_every_device():
     assert set(model.decoded) == {"meta"}
 
 
+def test_f_is_the_same_function_on_every_device(device):
+    noise = Noisy(DIM).noise(4, derived_generator(2, "decoder"))
+    expected = torch.stack([square(Z + SCALE * e) for e in noise]).mean(0)
+    f = LatentCriterion(Noisy(DIM), square, f_samples=4, seed=2, device=device)
+    torch.testing.assert_close(f(Z.to(device)).cpu(), expected)
+
+
 def test_a_criterion_is_normalized_by_the_same_draws_on_every_device():
     model = Listening(DIM)
     total = WeightedSum(

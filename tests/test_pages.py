@@ -15,12 +15,31 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)
 
 
-def test_the_readmes_python_block_runs(capsys):
-    (block,) = python_blocks(ROOT / "README.md")
+def run_blocks(page: Path) -> dict:
     names: dict = {}
-    exec(compile(block, "README.md", "exec"), names)
+    for block in python_blocks(page):
+        exec(compile(block, str(page), "exec"), names)
+    return names
+
+
+def test_the_readmes_python_block_runs(capsys):
+    names = run_blocks(ROOT / "README.md")
     assert capsys.readouterr().out.startswith("ok ")
     assert names["x"].shape == (16, 4)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in sorted(ROOT.glob("experiments/*/README.md")) if python_blocks(page)],
+    ids=lambda page: page.parent.name,
+)
+def test_the_python_blocks_of_an_experiment_run_in_its_folder(page, monkeypatch, capsys):
+    monkeypatch.chdir(page.parent)
+    monkeypatch.syspath_prepend(page.parent)
+    run_blocks(page)
+    for own in page.parent.glob("*.py"):
+        sys.modules.pop(own.stem, None)
+    assert capsys.readouterr().out.startswith("ok ")
 
 
 def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, capsys):
@@ -40,7 +59,7 @@ def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, cap
     run = [*quick, *small, f"out={tmp_path / 'run'}"]
     assert main(["run", "model=ring", "criterion=to_the_right", "target.C_D=1", *run]) in (0, 3)
     assert (tmp_path / "run" / "samples.png").is_file()
-    monkeypatch.delitem(sys.modules, "ring")
+    sys.modules.pop("ring")
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ def quick(criterion, target, settings=QUICK, **choices):
         (Quadratic(1.0), Target(C_f=-1.0), "mean"),
     ],
 )
-def test_a_reachable_target_is_met_in_at_most_five_updates(criterion, target, quantity):
-    result = quick(criterion, target)
+def test_a_reachable_target_is_met_in_at_most_five_updates(criterion, target, quantity, device):
+    result = quick(criterion, target, device=device)
     wanted = {"kl": target.C_D or 1.6094379, "mean": target.C_f}[quantity]
     assert result.status is Status.OK
     assert len(result.points) - 1 <= 5
@@ -56,6 +56,7 @@ def test_a_reachable_target_is_met_in_at_most_five_updates(criterion, target, qu
     assert abs(exact - wanted) <= 0.01 * abs(wanted) + 4 * error + last.figures.kl_gap
     assert last.figures.kl_gap <= 0.02
     assert last.figures.ess_fraction >= 0.95
+    assert result.sample(8).device.type == device.type
 
 
 def test_a_path_is_visited_in_order_and_warm_started():

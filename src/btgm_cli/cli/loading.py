@@ -21,6 +21,17 @@ def load_model(name: str, **settings: Any) -> GenerativeModel:
     Args:
         name: an option of the group `model`, see `btgm list`.
         settings: of its YAML, such as `latent_dim=4` for `gaussian`.
+
+    Raises:
+        SettingError: there is no such model, or it has no such setting.
+
+    Examples:
+        >>> from btgm_cli import load_model
+        >>> load_model("gaussian", latent_dim=4).latent_dim
+        4
+        >>> load_model("gaussian", dim=4)
+        Traceback (most recent call last):
+        btgm_cli.core.errors.SettingError: model.dim=4: unknown; choose from latent_dim
     """
     model: GenerativeModel = _load("model", name, settings)
     return model
@@ -32,6 +43,18 @@ def load_criterion(name: str, **settings: Any) -> Criterion:
     Args:
         name: an option of the group `criterion`, see `btgm list`.
         settings: of its YAML, such as `label=7` for `log_class`.
+
+    Raises:
+        SettingError: there is no such criterion, or it has no such setting.
+
+    Examples:
+        >>> import torch
+        >>> from btgm_cli import load_criterion
+        >>> x = torch.tensor([[3.0, 4.0]])
+        >>> load_criterion("quadratic", k=2.0)(x)  # −k|x|²/2
+        tensor([-25.])
+        >>> load_criterion("linear", direction=[0, 1])(x)
+        tensor([4.])
     """
     criterion: Criterion = _load("criterion", name, settings)
     return criterion
@@ -42,6 +65,20 @@ def load_run(path: Path | str) -> LoadedRun:
 
     Raises:
         SettingError: there is no run at `path`.
+
+    Examples:
+        After `btgm run model=gaussian criterion=linear 'target.betas=[0,0.5]' out=shifted`:
+
+        >>> import torch
+        >>> from btgm_cli import load_run
+        >>> run = load_run("shifted")
+        >>> run.pareto["kl_ref"].tolist()  # the exact tilt's, β²/2
+        [0.0, 0.125]
+        >>> run.tuned(beta=0.5).sample(16, torch.Generator().manual_seed(0)).shape
+        torch.Size([16, 8])
+        >>> load_run("elsewhere")
+        Traceback (most recent call last):
+        btgm_cli.core.errors.SettingError: run directory='elsewhere': ...
     """
     run, cfg = read_run(path), read_run_config(Path(path))
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))

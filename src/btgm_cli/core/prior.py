@@ -20,6 +20,18 @@ class StandardNormal:
 
     Raises:
         SettingError: another D.
+
+    Examples:
+        >>> import torch
+        >>> from btgm_cli import StandardNormal
+        >>> class Ring(StandardNormal):
+        ...     def decode(self, z):
+        ...         return z / z.norm(dim=-1, keepdim=True)
+        >>> ring = Ring(2)
+        >>> ring.decode(ring.sample_prior(1000, torch.Generator().manual_seed(0))).shape
+        torch.Size([1000, 2])
+        >>> ring.prior_log_prob(torch.zeros(1, 2))  # −log 2π
+        tensor([-1.8379])
     """
 
     def __init__(self, latent_dim: int) -> None:

@@ -16,7 +16,15 @@ State = dict[str, Tensor]
 
 
 class Status(StrEnum):
-    """The verdict on a run. Each but OK travels with its reason and a remedy."""
+    """The verdict on a run. Each but OK travels with its reason and a remedy.
+
+    Examples:
+        >>> from btgm_cli import Status
+        >>> print(*Status)
+        ok ok_corrected undertrained mode_dropped infeasible_target unreliable_reference
+        >>> Status.MODE_DROPPED == "mode_dropped"  # as `status` of pareto.csv has it
+        True
+    """
 
     OK = "ok"
     OK_CORRECTED = "ok_corrected"

@@ -26,6 +26,16 @@ class Target:
 
     Raises:
         SettingError: two of them, or a value out of range.
+
+    Examples:
+        >>> from btgm_cli import Target
+        >>> Target(betas=[0, 0.5]).path
+        (0.0, 0.5)
+        >>> Target(C_D=0.5).path is None  # searched for
+        True
+        >>> Target(C_D=0.5, rho=0.01)
+        Traceback (most recent call last):
+        btgm_cli.core.errors.SettingError: target=...: give one target, not 2 ...
     """
 
     C_D: float | None = None

@@ -38,6 +38,17 @@ class Thresholds:
 
     Raises:
         SettingError: a value out of range.
+
+    Examples:
+        >>> from btgm_cli import Thresholds
+        >>> strict = Thresholds(kl_gap=0.02)
+        >>> (strict.kl_gap / 2) ** 0.5  # Pinsker: the largest total variation that is ok
+        0.1
+        >>> strict.coverage
+        0.9
+        >>> Thresholds(coverage=90)
+        Traceback (most recent call last):
+        btgm_cli.core.errors.SettingError: verdict.coverage=90: must be within 0 … 1
     """
 
     kl_gap: float = 0.15

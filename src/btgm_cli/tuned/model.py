@@ -27,6 +27,17 @@ class TunedModel:
         model: the frozen generator.
         flow: the trained flow on its latent space.
         acceptance: mixes in draws of p, and keeps or refuses; None leaves the flow as it is.
+
+    Examples:
+        >>> import torch
+        >>> from btgm_cli import InverseAutoregressive, TunedModel, load_model
+        >>> flow = InverseAutoregressive(4, depth=2, hidden=[16])
+        >>> tuned = TunedModel(load_model("gaussian", latent_dim=4), flow)
+        >>> z, log_q = tuned.draw(16, torch.Generator().manual_seed(0))
+        >>> z.shape, log_q.shape
+        (torch.Size([16, 4]), torch.Size([16]))
+        >>> torch.allclose(tuned.log_prob(z), log_q, atol=1e-3)
+        True
     """
 
     def __init__(

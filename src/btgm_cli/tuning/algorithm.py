@@ -42,6 +42,17 @@ class TuneResult:
         f: the latent criterion of the last pass; a sum whose weights were sought has them.
         reference: the exact tilt of that criterion.
         f_evals: criterion evaluations in all, those of references among them.
+
+    Examples:
+        >>> from btgm_cli import Target, load_criterion, load_model, tune
+        >>> model, criterion = load_model("gaussian", latent_dim=4), load_criterion("linear")
+        >>> result = tune(model, criterion, target=Target(betas=[0]))  # p itself
+        >>> print(result.status)
+        ok
+        >>> result.beta, result.points[-1].figures.reference.kl
+        (0.0, 0.0)
+        >>> result.sample(16, seed=0).shape
+        torch.Size([16, 4])
     """
 
     status: Status
@@ -99,6 +110,20 @@ def tune(
 
     Raises:
         SettingError: the model, the criterion or a setting cannot be used.
+
+    Examples:
+        The tilts of a Gaussian by a linear f are shifts by β, with KL = β²/2:
+
+        >>> from btgm_cli import InverseAutoregressive, Target, Tuning
+        >>> from btgm_cli import load_criterion, load_model, tune
+        >>> model, criterion = load_model("gaussian", latent_dim=2), load_criterion("linear")
+        >>> flow = InverseAutoregressive(2, depth=2, hidden=[16])
+        >>> quick = Tuning(first_steps=300, steps=100, min_acceptance_rate=1.0)
+        >>> result = tune(model, criterion, target=Target(C_D=0.5), flow=flow, settings=quick)
+        >>> print(result.status)
+        ok
+        >>> round(result.beta, 1)
+        1.0
     """
     problem = Problem.checked(
         model,

@@ -45,6 +45,15 @@ class Tuning:
 
     Raises:
         SettingError: a value out of range.
+
+    Examples:
+        >>> from btgm_cli import Tuning
+        >>> paper = Tuning(min_acceptance_rate=1.0)  # the flow alone
+        >>> paper.n_eval
+        10000
+        >>> Tuning(gradient="newton")
+        Traceback (most recent call last):
+        btgm_cli.core.errors.SettingError: tuning.gradient='newton': choose one of auto, ...
     """
 
     first_steps: int = 1100

@@ -27,6 +27,18 @@ class Flow(nn.Module):
         latent_dim: D, at least 2.
         depth: number of layers.
         seed: of the initial weights and of the permutations.
+
+    Examples:
+        >>> import torch
+        >>> from btgm_cli import Flow, SplineCoupled
+        >>> flow: Flow = SplineCoupled(4, depth=2, hidden=[16])
+        >>> z0 = torch.linspace(-1, 1, 8).reshape(2, 4)
+        >>> z, log_det = flow(z0)
+        >>> z.shape, log_det.shape
+        (torch.Size([2, 4]), torch.Size([2]))
+        >>> back, same_log_det = flow.inverse(z)
+        >>> torch.allclose(back, z0, atol=1e-4), torch.allclose(same_log_det, log_det, atol=1e-4)
+        (True, True)
     """
 
     def __init__(

@@ -24,6 +24,14 @@ class InverseAutoregressive(Flow):
         depth: number of layers.
         hidden: widths of the fully-connected layers before the last.
         seed: of the initial weights.
+
+    Examples:
+        >>> import torch
+        >>> from btgm_cli import InverseAutoregressive
+        >>> z0 = torch.linspace(-1, 1, 8).reshape(2, 4)
+        >>> z, log_det = InverseAutoregressive(4, depth=2, hidden=[16])(z0)
+        >>> torch.allclose(z, z0, atol=0.01), torch.allclose(log_det, torch.zeros(2), atol=0.01)
+        (True, True)
     """
 
     def __init__(

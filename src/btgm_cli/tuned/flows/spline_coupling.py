@@ -29,6 +29,14 @@ class SplineCoupled(Flow):
         bins: segments of each spline.
         bound: splines act on [−bound, bound]; outside they are the identity.
         seed: of the initial weights.
+
+    Examples:
+        >>> import torch
+        >>> from btgm_cli import SplineCoupled
+        >>> flow = SplineCoupled(2, depth=2, hidden=[16], bound=3.0)
+        >>> z, log_det = flow(torch.tensor([[4.0, -5.0]]))  # beyond the bound
+        >>> z.tolist(), log_det.item()
+        ([[4.0, -5.0]], 0.0)
     """
 
     def __init__(
