@@ -2,9 +2,11 @@
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from btgm_cli.cli import main
 
@@ -75,3 +77,18 @@ def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if not link.startswith("http"):
             assert (path.parent / link).exists(), f"{page} links to {link}"
+
+
+def test_make_test_oldest_takes_the_lower_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    asked = [*project["project"]["dependencies"], *extras["parquet"], *extras["test"]]
+    asked += project["build-system"]["requires"]
+    pinned = {
+        line.partition("==")[0]: line.partition("==")[2]
+        for line in (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    }
+    for requirement in map(Requirement, asked):
+        (least,) = (bound for bound in requirement.specifier if bound.operator == ">=")
+        oldest = Requirement(f"{requirement.name}=={least.version}").specifier
+        assert oldest.contains(pinned[requirement.name]), requirement

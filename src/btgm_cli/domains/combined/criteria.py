@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from btgm_cli.core.contracts import Criterion, GenerativeModel, Rescaled
+from btgm_cli.core.contracts import Classified, Criterion, GenerativeModel, Rescaled
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate, settled
 
 N_NORMALIZE = 10_000
 """Draws of p behind a mean and a standard deviation."""
-
-OF_CLASSES = ("classes", "n_classes")
-"""What makes a criterion `core.Classified`."""
 
 
 class Affine:
@@ -32,6 +28,7 @@ class Affine:
 
     def __init__(self, of: Criterion, scale: float, shift: float = 0.0) -> None:
         self.of, self.scale, self.shift = of, scale, shift
+        _tell_classes(self, [of])
 
     def __call__(self, x: Tensor) -> Tensor:
         """f of shape (n,) for x of shape (n, *X)."""
@@ -51,10 +48,6 @@ class Affine:
     ) -> Affine:
         """With f₁ as it is once p is known."""
         return Affine(settled(self.of, model, generator, device), self.scale, self.shift)
-
-    def __getattr__(self, name: str) -> Any:
-        """The classes, if f₁ has any."""
-        return _of_classes(self, name, [vars(self).get("of")])
 
 
 def negated(of: Criterion) -> Affine:
@@ -119,6 +112,7 @@ class WeightedSum:
             raise SettingError("criterion.weights", dict(weights), expected)
         self.terms = dict(terms)
         self.weights = {name: float(weights[name]) for name in terms}
+        _tell_classes(self, self.terms.values())
 
     def __call__(self, x: Tensor) -> Tensor:
         """f of shape (n,) for x of shape (n, *X)."""
@@ -144,15 +138,13 @@ class WeightedSum:
         }
         return WeightedSum(known, self.weights)
 
-    def __getattr__(self, name: str) -> Any:
-        """The classes, by the first term that has any."""
-        return _of_classes(self, name, vars(self).get("terms", {}).values())
 
+def _tell_classes(combined: object, parts: Iterable[object]) -> None:
+    """Make a criterion `Classified` by the first part that is, so that a lost class is named.
 
-def _of_classes(combined: object, name: str, parts: Iterable[object]) -> Any:
-    """What a criterion knows of classes through one of its parts, so that a lost one is named."""
-    if name in OF_CLASSES:
-        for part in parts:
-            if hasattr(part, name):
-                return getattr(part, name)
-    raise AttributeError(f"{type(combined).__name__} has no attribute {name}")
+    By attributes of its own: from Python 3.12 on, `isinstance` asks no `__getattr__`.
+    """
+    for part in parts:
+        if isinstance(part, Classified):
+            vars(combined).update(classes=part.classes, n_classes=part.n_classes)
+            return
