@@ -74,7 +74,7 @@ def test_a_run_leaves_what_other_tools_rely_on(here, capsys):
         *("samples.png", "pareto.png", "theory_vs_empirical.png"),
         *(f"flow/{k:03d}.safetensors" for k in range(3)),
         *(f"samples/{k:03d}.npy" for k in range(3)),
-        *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),
+        *("manifest.json", ".lock"),
     }
     table = pd.read_csv(run / "pareto.csv")
     assert set(COLUMNS) <= set(table.columns)

@@ -5,7 +5,6 @@ All that Python code needs is here. A name is imported when it is first asked fo
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from btgm_cli.tuned.model import TunedModel
     from btgm_cli.tuning import TuneResult, Tuning, tune
 
-__version__ = version("btgm")
+    __version__: str
 
 __all__ = [
     "BtgmError",
@@ -61,6 +60,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for (PEP 562)."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("btgm")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

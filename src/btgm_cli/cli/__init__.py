@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from btgm_cli import __version__
+import btgm_cli
+from btgm_cli.cli.signals import Stopped, stoppable
 from btgm_cli.core.errors import BtgmError
 
 COMMANDS = {
@@ -29,11 +30,11 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         0 where all went well, 2 for a setting that cannot be used, 3 for a run whose target or
-        a training whose gates were missed, 130 after an interrupt.
+        a training whose gates were missed, 130 after an interrupt and 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
     if argv in (["--version"], ["-V"]):
-        print(f"btgm {__version__}")
+        print(f"btgm {btgm_cli.__version__}")
         return 0
     if not argv or argv[0] in ("-h", "--help"):
         print(f"{USAGE}\n\n`btgm COMMAND --help` tells the settings of one.")
@@ -43,12 +44,17 @@ def main(argv: list[str] | None = None) -> int:
             f"btgm: {argv[0]!r} is no command; choose from {', '.join(COMMANDS)}", file=sys.stderr
         )
         return 2
-    try:
-        code: int = import_module(f"btgm_cli.cli.{argv[0]}").main(argv[1:])
-    except BtgmError as error:
-        print(f"btgm {argv[0]}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"btgm {argv[0]}: interrupted; what was finished is kept", file=sys.stderr)
-        return 130
+    with stoppable(argv[0]) as stopper:
+        try:
+            command = import_module(f"btgm_cli.cli.{argv[0]}")
+            stopper.working = True
+            code: int = command.main(argv[1:])
+        except BtgmError as error:
+            print(f"btgm {argv[0]}: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt as stopped:
+            notes = "".join(f": {note}" for note in getattr(stopped, "__notes__", ()))
+            text = f"interrupted; what was finished is kept{notes}"
+            print(f"btgm {argv[0]}: {text}", file=sys.stderr)
+            return stopped.exit_code if isinstance(stopped, Stopped) else 130
     return code

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,27 @@ import torch
 
 from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
+from btgm_cli.cli.signals import Stopped
 from btgm_cli.cli.summary import command, summary
+from btgm_cli.core.errors import BtgmError
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
-from btgm_cli.store.files import replacing, write_json
+from btgm_cli.store.files import remove_leftovers, replacing, write_json
 from btgm_cli.store.journal import RunJournal
-from btgm_cli.store.runs import COST, REFERENCE, SUMMARY, THEORY, TRACE, read_run, write_table
+from btgm_cli.store.lock import locked
+from btgm_cli.store.manifest import Manifest, claim
+from btgm_cli.store.runs import (
+    COST,
+    FLOWS,
+    REFERENCE,
+    SAMPLES,
+    SUMMARY,
+    THEORY,
+    TRACE,
+    read_run,
+    write_table,
+)
 from btgm_cli.truth.price import Price, prices
 from btgm_cli.truth.trust import TiltDraws
 from btgm_cli.tuned.model import TunedModel
@@ -32,24 +46,65 @@ log = logging.getLogger(__name__)
 
 EXIT_CODES = {Status.OK: 0, Status.OK_CORRECTED: 0}
 MISSED = 3
+LOG = "run.log"
 
 KEPT = 1000
 """Draws of the reference that a run keeps."""
 
 
-def execute(job: Job, path: Path) -> int:
+def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -> int:
     """Run, or go on with, one job in its directory.
+
+    Args:
+        job: what to run.
+        manifest: its configuration, as the directory is to belong to.
+        path: the directory.
+        resume: go on with the run there; else none may have begun there.
 
     Returns:
         0 where the target was met, 3 where it was missed; all files are written in either case.
+
+    Raises:
+        SettingError: the directory is in use, or another run's.
+        DataError: a damaged file in it.
     """
-    with cpu_threads(job.options.threads):
-        return _execute(job, path)
+    with cpu_threads(job.options.threads), locked(path):
+        there = claim(path, manifest, resume=resume)
+        with _logged(path):
+            for folder in (path, path / FLOWS, path / SAMPLES):
+                remove_leftovers(folder)
+            return _execute(job, there, path)
 
 
-def _execute(job: Job, path: Path) -> int:
-    started = time.perf_counter()
-    result = _tuned(job, path)
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Log to `run.log`, how the run broke off among the rest."""
+    handler = logging.FileHandler(path / LOG, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    except BtgmError as error:
+        log.error("%s", error)
+        raise
+    except Stopped as stopped:
+        log.warning("interrupted")
+        stopped.add_note(f"btgm run resume={path} goes on")
+        raise
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+def _execute(job: Job, manifest: Manifest, path: Path) -> int:
+    problem = job.problem
+    draw = _draws_of(problem, job.options.samples)
+    journal = RunJournal(path, manifest, problem.flow.settings, draw)
+    result = _tuned(job, journal)
     write_table(path / TRACE, result.trace)
     write_table(path / THEORY, _theory(result))
     _keep_reference(result, path / REFERENCE, _generator(job, "kept"))
@@ -61,22 +116,19 @@ def _execute(job: Job, path: Path) -> int:
         _generator(job, "price"),
     )
     write_table(path / COST, [asdict(price) for price in costs])
-    seconds = time.perf_counter() - started
-    write_json(path / SUMMARY, summary(job, result, path, seconds))
+    journal.keep_seconds()
+    write_json(path / SUMMARY, summary(job, result, path, journal.seconds))
     _export(job, result, path)
     _tell(result, costs, command(job, result, path), path)
     return EXIT_CODES.get(result.status, MISSED)
 
 
-def _tuned(job: Job, path: Path) -> TuneResult:
+def _tuned(job: Job, journal: RunJournal) -> TuneResult:
     """Algorithm 1, journaled in the run's directory and shown on the terminal."""
-    problem = job.problem
-    draw = _draws_of(problem, job.options.samples)
-    journal = RunJournal(path, problem.flow.settings, draw)
     title = f"{job.names.model} / {job.names.criterion}"
-    with ProgressBar(title, problem, journal.points()) as bar:
+    with ProgressBar(title, job.problem, journal.points()) as bar:
         journal.watch(bar.finish_point)
-        return solve(problem, journal=journal, observe=bar.advance)
+        return solve(job.problem, journal=journal, observe=bar.advance)
 
 
 def _draws_of(problem: Problem, n: int) -> Callable[[PathPoint], np.ndarray]:

@@ -11,13 +11,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.cli import run
-from btgm_cli.cli.config import build_object, compose_config
-from btgm_cli.cli.loading import load_run, read_run_config
+from btgm_cli.cli.config import build_object, compose_config, values_of
+from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked, require_folder
 from btgm_cli.cli.tree import choices
 from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.report.figure import PaperFigure
 from btgm_cli.store.loaded import LoadedRun
+from btgm_cli.store.manifest import ABSENT, MANIFEST, first_difference, read_manifest
 from btgm_cli.store.runs import SUMMARY
 
 FIGURES = tuple(choices("figure"))
@@ -31,6 +32,9 @@ QUICK = (
     "tuning.n_particles=200",
 )
 """Settings that make a run take seconds, and its numbers mean nothing."""
+
+CHOSEN = {"threads": None, "device": "auto"}
+"""What a run settles by itself, where it is given so."""
 
 USAGE = f"""usage: btgm figure FIGURE [SETTING=VALUE ...]
 
@@ -55,6 +59,8 @@ class Request:
     def __post_init__(self) -> None:
         if self.out:
             require_folder("out", self.out)
+            if (self.out / MANIFEST).is_file():
+                raise SettingError("out", str(self.out), "is a run directory; choose another")
 
     def folder(self, name: str) -> Path:
         """Where a figure goes."""
@@ -117,7 +123,7 @@ def _finished(path: Path, overrides: Sequence[str]) -> LoadedRun:
         BtgmError: it could not be finished.
     """
     if not (path / SUMMARY).is_file():
-        begun = (path / ".hydra" / "config.yaml").is_file()
+        begun = (path / MANIFEST).is_file()
         code = run.main([f"resume={path}"] if begun else [*overrides, f"out={path}"])
         # 3 is a verdict, and part of the figure.
         if code not in (0, 3):
@@ -127,9 +133,14 @@ def _finished(path: Path, overrides: Sequence[str]) -> LoadedRun:
 
 def _refuse_another(path: Path, asked: DictConfig) -> None:
     """Refuse a folder whose run has other settings, such as a quick one's."""
-    if not (path / ".hydra" / "config.yaml").is_file():
+    there = read_manifest(path)
+    if there is None:
         return
-    own = OmegaConf.masked_copy(asked, [str(key) for key in asked if key != "hydra"])
-    if read_run_config(path) != own:
-        expected = f"{path} holds a run with other settings; choose another folder or remove it"
+    own = values_of(asked)
+    own |= {key: there.settings[key] for key, value in CHOSEN.items() if own[key] == value}
+    found = first_difference(own, there.settings)
+    if found:
+        name, value, other = (None if part is ABSENT else part for part in found)
+        expected = f"{path} holds a run with other settings ({name}={other!r}, not {value!r}); "
+        expected += "choose another folder or remove it"
         raise SettingError("out", str(path.parents[1]), expected)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from btgm_cli.cli.config import build_criterion, build_object, compose_config
+from btgm_cli.cli.config import (
+    build_criterion,
+    build_object,
+    compose_config,
+    with_search_path,
+)
 from btgm_cli.core.contracts import Criterion, GenerativeModel
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.store.checkpoints import checkpoints_in
 from btgm_cli.store.loaded import LoadedRun
+from btgm_cli.store.manifest import require_run
 from btgm_cli.store.runs import read_run
 
 
@@ -65,6 +73,7 @@ def load_run(path: Path | str) -> LoadedRun:
 
     Raises:
         SettingError: there is no run at `path`.
+        DataError: a damaged file.
 
     Examples:
         After `btgm run model=gaussian criterion=linear 'target.betas=[0,0.5]' out=shifted`:
@@ -80,28 +89,23 @@ def load_run(path: Path | str) -> LoadedRun:
         Traceback (most recent call last):
         btgm_cli.core.errors.SettingError: run directory='elsewhere': ...
     """
-    run, cfg = read_run(path), read_run_config(Path(path))
-    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    path = Path(path)
+    run, manifest = read_run(path), require_run(path)
+    cfg = OmegaConf.create(manifest.settings)
+    with_search_path([])  # a model of the user's own lies beside
+
+    def build_model() -> GenerativeModel:
+        manifest.require_same(
+            path, replace(manifest, checkpoints=checkpoints_in(manifest.settings))
+        )
+        model: GenerativeModel = build_object(cfg.model, "model")
+        return model
 
     def build_f(model: GenerativeModel) -> LatentCriterion:
         criterion = build_criterion(cfg, model)
         return LatentCriterion(model, criterion, cfg.tuning.f_samples, cfg.seed)
 
-    return LoadedRun(run, config, lambda: build_object(cfg.model, "model"), build_f)
-
-
-def read_run_config(path: Path) -> DictConfig:
-    """The configuration that a run was started with.
-
-    Raises:
-        SettingError: there is none at `path`.
-    """
-    file = path / ".hydra" / "config.yaml"
-    if not file.is_file():
-        raise SettingError("run directory", str(path), "holds no .hydra/config.yaml")
-    cfg = OmegaConf.load(file)
-    assert isinstance(cfg, DictConfig)
-    return cfg
+    return LoadedRun(run, manifest, build_model, build_f)
 
 
 def _load(group: str, name: str, settings: dict[str, Any]) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from btgm_cli.cli.config import exports_of, with_search_path
-from btgm_cli.cli.loading import read_run_config
 from btgm_cli.core.errors import SettingError
 from btgm_cli.report import draw_all
+from btgm_cli.store.manifest import MANIFEST, require_run
 from btgm_cli.store.runs import read_run
 
 
@@ -35,8 +37,8 @@ def main(argv: list[str]) -> int:
 def _redraw(path: Path) -> list[Path]:
     """Draw what every run has, then what this one's configuration added."""
     pictures = draw_all(read_run(path))
-    if (path / ".hydra" / "config.yaml").is_file():
+    if (path / MANIFEST).is_file():
         with_search_path([])
-        for export in exports_of(read_run_config(path)):
+        for export in exports_of(OmegaConf.create(require_run(path).settings)):
             pictures += export.draw(path)
     return pictures

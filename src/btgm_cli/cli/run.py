@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
+import torch
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from btgm_cli.cli.config import compose_config, job_of, with_search_path
+from btgm_cli import __version__
+from btgm_cli.cli.config import compose_config, job_of, values_of, with_search_path
 from btgm_cli.cli.execute import execute
 from btgm_cli.cli.job import Job
-from btgm_cli.cli.loading import read_run_config
 from btgm_cli.cli.overrides import each_job
 from btgm_cli.cli.tree import conf_dir
 from btgm_cli.core.errors import BtgmError, SettingError
-from btgm_cli.store.runs import PARETO
+from btgm_cli.store.checkpoints import checkpoints_in
+from btgm_cli.store.manifest import Manifest, require_free, require_run
 from btgm_cli.tuning import Gradient
 
 PASSED_ON = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc")
@@ -84,14 +87,29 @@ def _prepare(cfg: DictConfig, *, sweep: bool) -> Job:
     HydraConfig.instance().set_config(cfg)
     place = cfg.hydra.sweep if sweep else cfg.hydra.run
     path = Path(place.dir, place.subdir if sweep else "")
-    if (path / PARETO).exists() or (path / ".hydra").exists():
-        expected = "already holds a run; choose another directory, or go on with resume=DIR"
-        raise SettingError("out", str(path), expected)
     job = job_of(cfg, cfg.hydra)
+    require_free(path, _manifest(cfg, job))
     if cfg.tuning.gradient == Gradient.AUTO and not job.problem.has_gradient:
         chosen = job.problem.settings.gradient
         print(f"the criterion has no gradient in z: tuning.gradient={chosen}")
     return job
+
+
+def _manifest(cfg: DictConfig, job: Job) -> Manifest:
+    """What the directory of a run is to belong to."""
+    settings = json.loads(
+        json.dumps(values_of(cfg), default=str)
+    )  # as it comes back from the file
+    settings["device"] = job.problem.device.type
+    settings["threads"] = job.options.threads or torch.get_num_threads()
+    return Manifest(
+        version=__version__,
+        model=job.names.model,
+        criterion=job.names.criterion,
+        settings=settings,
+        overrides=list(job.overrides),
+        checkpoints=checkpoints_in(settings),
+    )
 
 
 def _fingerprint(cfg: DictConfig) -> str:
@@ -107,17 +125,23 @@ def _run_under_hydra(argv: list[str], prepared: dict[str, Job]) -> int:
         argv: as typed.
         prepared: jobs by the fingerprints of their configurations. Each is taken once; in another
             process, such as a launcher's, there are none.
+
+    Raises:
+        BtgmError: the only job came to no end.
     """
-    codes = [0]
+    codes, failures = [0], list[BtgmError]()
+    sweep = any(option in argv for option in SWEEP)
 
     def task(cfg: DictConfig) -> None:
         about = HydraConfig.get()
         try:
             job = prepared.pop(_fingerprint(cfg), None) or job_of(cfg, about)
-            codes.append(execute(job, Path(about.runtime.output_dir)))
+            codes.append(execute(job, _manifest(cfg, job), Path(about.runtime.output_dir)))
         except BtgmError as error:
-            logging.getLogger(__name__).error("%s", error)
+            failures.append(error)
             codes.append(2)
+            if sweep:  # the other jobs go on
+                print(f"btgm run: {error}", file=sys.stderr)
 
     arguments = sys.argv
     overrides = [argument for argument in argv if "=" in argument and argument[0] != "-"]
@@ -128,6 +152,8 @@ def _run_under_hydra(argv: list[str], prepared: dict[str, Job]) -> int:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(task)()
     finally:
         sys.argv = arguments
+    if failures and not sweep:
+        raise failures[0]
     return max(codes)
 
 
@@ -137,16 +163,13 @@ def _resume(argv: list[str]) -> int:
         others = " ".join(argument for argument in argv if not argument.startswith("resume="))
         raise SettingError("resume", others, "takes its settings from the run: give no others")
     path = Path(argv[0].removeprefix("resume="))
-    cfg = read_run_config(path)
+    there = require_run(path)
+    asked = replace(there, version=__version__, checkpoints=checkpoints_in(there.settings))
+    there.require_same(path, asked)
     with_search_path([])
-    job = job_of(cfg, OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra)
-    handler = logging.FileHandler(path / "run.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        return execute(job, path)
-    finally:
-        root.removeHandler(handler)
-        handler.close()
+    about = {
+        "runtime": {"choices": {"model": there.model, "criterion": there.criterion}},
+        "overrides": {"task": there.overrides},
+    }
+    job = job_of(OmegaConf.create(there.settings), OmegaConf.create(about))
+    return execute(job, asked, path, resume=True)

@@ -6,8 +6,9 @@ A `.pt` state dict carries none and must fit the default architecture. Neither c
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -19,7 +20,7 @@ from torch import nn
 
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import State
-from btgm_cli.store.files import replacing
+from btgm_cli.store.files import TEMPORARY, file_hash, replacing
 
 DOMAINS = Path(__file__).parents[1] / "domains"
 METADATA_KEY = "btgm"
@@ -51,7 +52,8 @@ def packaged_checkpoints() -> list[str]:
 
 def _packaged() -> dict[str, Path]:
     """The checkpoints of every domain by their names."""
-    return {path.stem: path for path in DOMAINS.glob("*/weights/*.safetensors")}
+    found = DOMAINS.glob("*/weights/*.safetensors")
+    return {path.stem: path for path in found if not path.name.startswith(TEMPORARY)}
 
 
 def find_checkpoint(checkpoint: str, setting: str = "checkpoint") -> Path:
@@ -71,7 +73,25 @@ def find_checkpoint(checkpoint: str, setting: str = "checkpoint") -> Path:
 
 def checkpoint_hash(checkpoint: str, setting: str = "checkpoint") -> str:
     """SHA-256 of the file of `checkpoint`, in hexadecimal."""
-    return hashlib.sha256(find_checkpoint(checkpoint, setting).read_bytes()).hexdigest()
+    return file_hash(find_checkpoint(checkpoint, setting))
+
+
+def checkpoints_in(settings: Any) -> dict[str, str]:
+    """SHA-256 of every checkpoint that plain settings name, by the setting's dotted name."""
+    found = {}
+    for name, value in _texts(settings):
+        with suppress(SettingError, OSError, RuntimeError):  # any text may stand there
+            found[name] = checkpoint_hash(value)
+    return found
+
+
+def _texts(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text within mappings and lists, by its dotted name."""
+    if isinstance(node, str):
+        yield name, node
+    elif isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _texts(value, f"{name}.{key}" if name else str(key))
 
 
 def load_network(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from btgm_cli.core.contracts import GenerativeModel, Summed
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.store.journal import read_acceptance
+from btgm_cli.store.manifest import Manifest
 from btgm_cli.store.rows import numbers_of
 from btgm_cli.store.runs import Run, flow_file
 from btgm_cli.tuned.acceptance import Acceptance
@@ -24,7 +24,7 @@ class LoadedRun:
 
     Args:
         run: the tables.
-        config: the settings that the run was started with, as plain data.
+        manifest: the settings that the run was started with, and what its rows were made with.
         build_model: makes the frozen generator, when it is first asked for.
         build_f: makes f̂ of that model, as the run was started with it.
     """
@@ -32,11 +32,11 @@ class LoadedRun:
     def __init__(
         self,
         run: Run,
-        config: dict[str, Any],
+        manifest: Manifest,
         build_model: Callable[[], GenerativeModel],
         build_f: Callable[[GenerativeModel], LatentCriterion],
     ) -> None:
-        self.run, self.config = run, config
+        self.run, self.manifest, self.config = run, manifest, manifest.settings
         self._build_model, self._build_f = build_model, build_f
         self.pareto = run.pareto
         self.summary = run.summary
@@ -78,9 +78,11 @@ class LoadedRun:
 
         Raises:
             SettingError: the run has no such β.
+            DataError: a file that its row was made with is missing or another.
         """
         index = self.index(beta)
-        acceptance = read_acceptance(self.run.path, index)
+        self.manifest.require_row(self.run.path, index)
+        acceptance = read_acceptance(self.run.path, self.manifest, index)
         return TunedModel(
             self.model,
             load_flow(flow_file(self.run.path, index)),

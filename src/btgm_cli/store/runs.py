@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btgm_cli.core.errors import SettingError
+from btgm_cli.core.errors import DataError, SettingError
 from btgm_cli.store.files import replacing
 
 PARETO, TRACE, THEORY, COST = "pareto.csv", "trace.csv", "theory.csv", "cost.csv"
@@ -50,6 +50,7 @@ def read_run(path: Path | str) -> Run:
 
     Raises:
         SettingError: there is no run at `path`.
+        DataError: draws that are missing or damaged.
     """
     path = Path(path)
     if not (path / PARETO).is_file():
@@ -61,9 +62,17 @@ def read_run(path: Path | str) -> Run:
         pareto=pareto,
         trace=read_table(path / TRACE),
         theory=read_table(path / THEORY),
-        summary=json.loads(summary.read_text()) if summary.is_file() else {},
-        samples=[np.load(samples_file(path, k)) for k in range(len(pareto))],
+        summary=json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {},
+        samples=[_array(samples_file(path, k)) for k in range(len(pareto))],
     )
+
+
+def _array(file: Path) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(file)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(file, f"is missing or damaged ({type(error).__name__})") from error
+    return array
 
 
 def flow_file(path: Path, index: int) -> Path:

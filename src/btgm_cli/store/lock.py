@@ -1,0 +1,64 @@
+"""One process at a time in a run directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from btgm_cli.core.errors import SettingError
+from btgm_cli.store.files import write_json
+
+LOCK, HOLDER = ".lock", ".lock.json"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the run directory `path`; made if there is none.
+
+    The kernel holds the lock and frees it when the process dies, however it does; who holds it
+    stands in a file beside, for those who wait. What a dead process left there is overwritten.
+
+    Raises:
+        SettingError: another process holds it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        text = f"is in use by {_holder(path / HOLDER)}"
+        raise SettingError("run directory", str(path), text) from None
+    try:
+        write_json(path / HOLDER, _identity())
+        yield
+    finally:
+        (path / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _identity() -> dict[str, str | int]:
+    """This process, as the message to another one tells it."""
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": since,
+        "command": shlex.join(sys.argv),
+    }
+
+
+def _holder(file: Path) -> str:
+    """Who holds the lock; the file comes a moment after the lock."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        by = json.loads(file.read_text(encoding="utf-8"))
+        return f"process {by['pid']} on {by['host']} since {by['since']} ({by['command']})"
+    return "another process"
