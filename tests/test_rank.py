@@ -225,7 +225,7 @@ def test_on_the_gan_the_log_of_a_class_comes_before_the_class(here, capsys, monk
         ("criteria=[]", "criteria=[]: must be a list"),
         ("criteria=linear", "criteria='linear': must be a list"),
         ("criteria=[linear,linear]", "different criteria"),
-        ("criteria=[class4]", "criteria='class4': fails on this model's x"),
+        ("criteria=[class4]", "criteria='class4': f fails on x of shape"),
         ("n=999", "n=999: must be 1000 or more"),
         ("n=1e4", "n=10000.0: must be a whole number"),
         ("kl=0", "kl=0: must be a positive number of nats"),
