@@ -57,8 +57,13 @@ def with_search_path(overrides: Sequence[str]) -> list[str]:
 
     Also lets a `_target_` name a module in the working directory: the last place to look, so that
     a file there called `scipy.py` is nobody's scipy.
+
+    Raises:
+        SettingError: a working directory with `${` in its name, which Hydra would resolve.
     """
     here = str(Path.cwd())
+    if "${" in here:
+        raise SettingError("working directory", here, "must have no ${ in its name")
     if here not in sys.path:
         sys.path.append(here)
     if any(override.lstrip("+").startswith("hydra.searchpath") for override in overrides):

@@ -23,7 +23,7 @@ from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_criterion
 from btgm_cli.cli.settings import checked, require_least
 from btgm_cli.cli.threads import require_threads
-from btgm_cli.cli.tree import conf_dir
+from btgm_cli.cli.tree import conf_dir, text_of
 from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import SettingError
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
         SettingError: a setting or a criterion that cannot be used, or a folder that is taken.
     """
     if any(argument in ("-h", "--help") for argument in argv):
-        print(f"usage: btgm rank [SETTING=VALUE ...]\n\n{_file().read_text()}", end="")
+        print(f"usage: btgm rank [SETTING=VALUE ...]\n\n{text_of(_file())}", end="")
         return 0
     cfg = compose_config("rank", argv)
     settings = checked(Settings, values_of(cfg, "model"))
@@ -139,7 +139,10 @@ def _criterion(
         if not error.setting.startswith("criterion"):
             raise
         # What was typed is an item of `criteria`.
-        raise SettingError("criteria", name, str(error).partition(": ")[2]) from error
+        text = str(error).partition(": ")[2]
+        if "." in error.setting:
+            text = f"{error}; for another one there, add a YAML of your own to the criteria"
+        raise SettingError("criteria", name, text) from error
 
 
 def _folder(out: Path | None, model: str) -> Path:
