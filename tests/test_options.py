@@ -21,6 +21,8 @@ from btgm_cli.cli.tree import choices, conf_dir
 from btgm_cli.core.seeds import derived_generator
 from tests.test_cli import GAUSSIAN, SMALL, run_in
 
+TOP = ("seed", "model", "criterion", "target", "verdict", "samples", "device")
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -88,7 +90,21 @@ def test_out_is_never_taken_for_a_group_of_options(here):
         (["resume=nowhere"], "resume", "takes its settings from the run"),
         (["tunning.steps=3"], "tunning.steps='3'", "did you mean tuning?"),
         (["seed.x=3"], "seed.x='3'", "no such setting"),
-        (["target.C_D=1,2"], "target.C_D='1,2'", "btgm run -m sweeps"),
+        (["target.C_D=1,2"], "target.C_D='1,2'", "must be one value; add -m for a sweep"),
+        (["seed=0,1"], "seed='0,1'", "add -m for a sweep"),
+        (["flow=iaf,spline_coupling"], "flow=", "add -m for a sweep"),
+        *[([f"~{key}"], f"{key}='~'", "cannot be taken away") for key in TOP],
+        (["model=[gaussian]"], "model='[gaussian]'", "must be one option, and no list"),
+        (["seed=???"], "seed='???'", "must be given"),
+        (["target.C_D=???"], "target.C_D='???'", "must be given"),
+        (["model.latent_dim=???"], "model.latent_dim='???'", "must be given"),
+        (["threads=100000"], "threads=100000", "on this machine"),
+        (["-m", "criterion=glob(zzz*)"], "criterion='glob(zzz*)'", "a sweep of no jobs"),
+        (["-m", "seed=range(0,0)"], "seed='range(0,0)'", "a sweep of no jobs"),
+        (["model.latent_dim=100000000"], "flow='", "cannot be made for latent_dim=100000000"),
+        (["+model._recursive_=7"], "model='Gaussian'", "_recursive_ flag must be a bool"),
+        (["+model._partial_=true"], "model='Gaussian'", "has no latent_dim"),
+        (["criterion.direction=abc"], "criterion='Linear'", "cannot be made with direction='abc'"),
         (["+seed=3"], "seed='3'", "leave out the +"),
         (["model=null"], "model='null'", "gan_mnist, gaussian"),
         (["flow@x=iaf"], "flow@x='iaf'", "did you mean flow?"),

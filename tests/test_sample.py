@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from btgm_cli.cli import draw_files, main
 from tests.test_cli import GAUSSIAN, SMALL
@@ -45,6 +46,15 @@ def test_draws_are_written_with_what_belongs_to_them(run, tmp_path, correct, cap
         assert (status in told) == (status != "ok")
     else:
         assert code == 0
+
+
+def test_the_threads_that_drew_are_kept(run, tmp_path):
+    used = {}
+    for asked in ("threads=1", "threads=2", "threads=null"):
+        main(["sample", str(run), "n=10", asked, f"out={tmp_path / asked}.npz"])
+        used[asked] = json.loads((tmp_path / f"{asked}.json").read_text())["threads"]
+    assert used == {"threads=1": 1, "threads=2": 2, "threads=null": torch.get_num_threads()}
+    assert main(["sample", str(run), "threads=100000"]) == 2
 
 
 def test_corrected_draws_are_closer_than_raw_ones(run, tmp_path):

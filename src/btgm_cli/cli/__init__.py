@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 import btgm_cli
 from btgm_cli.cli.signals import Stopped, stoppable
+from btgm_cli.cli.streams import patient_streams
 from btgm_cli.core.errors import BtgmError
 
 COMMANDS = {
@@ -33,6 +35,10 @@ def main(argv: list[str] | None = None) -> int:
         a training whose gates were missed, 130 after an interrupt and 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
+    patient_streams()
+    # Before torch is imported: threads that spin while they wait take the cores from those that
+    # work, and from other programs, and make two slower than one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if argv in (["--version"], ["-V"]):
         print(f"btgm {btgm_cli.__version__}")
         return 0

@@ -6,12 +6,10 @@ With `run`, the only place that handles configurations. Whatever is wrong with o
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any, cast
 
 import torch
@@ -19,12 +17,15 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from btgm_cli.cli.job import Job, Names, RunOptions, cpu_threads
-from btgm_cli.cli.overrides import REFUSALS, fault, refuse_hydras
+from btgm_cli.cli.overrides import REFUSALS, fault, refuse_hydras, refuse_removed
 from btgm_cli.cli.settings import checked, unknown
+from btgm_cli.cli.targets import TARGET_KEY, check_arguments, named, parts, takes_of, unbuilt
+from btgm_cli.cli.threads import require_threads
 from btgm_cli.cli.tree import conf_dir
+from btgm_cli.core.blame import blaming, name_of
 from btgm_cli.core.contracts import Criterion, Export, GenerativeModel
 from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import BtgmError, SettingError
@@ -35,28 +36,36 @@ from btgm_cli.store.checkpoints import checkpoint_hash
 from btgm_cli.truth.verdict import Thresholds
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuning import Problem, Tuning
+from btgm_cli.tuning.checks import check_members
 
 OBJECTS = ("model", "criterion", "flow")
 SETTINGS = ("target", "tuning", "verdict")
-TARGET_KEY = "_target_"
 
 
 def search_path() -> list[str]:
-    """The override that makes a user's YAMLs in the working directory, or its `conf/`, found."""
-    here = Path.cwd()
-    folders = [folder for folder in (here, here / "conf") if folder.is_dir()]
-    listed = ",".join(f'"file://{folder}"' for folder in folders)
+    """The override that makes a user's YAMLs in the working directory, or its `conf/`, found.
+
+    By relative paths, for the working directory's own may have quotes and dollars in it.
+    """
+    folders = [folder for folder in (".", "./conf") if Path(folder).is_dir()]
+    listed = ",".join(f"file://{folder}" for folder in folders)
     return [f"hydra.searchpath=[{listed}]"]
 
 
 def with_search_path(overrides: Sequence[str]) -> list[str]:
     """`overrides`, with the working directory searched unless they say where to search.
 
-    Also lets a `_target_` name a module in the working directory, as under `python -m`.
+    Also lets a `_target_` name a module in the working directory: the last place to look, so that
+    a file there called `scipy.py` is nobody's scipy.
+
+    Raises:
+        SettingError: a working directory with `${` in its name, which Hydra would resolve.
     """
     here = str(Path.cwd())
+    if "${" in here:
+        raise SettingError("working directory", here, "must have no ${ in its name")
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)
     if any(override.lstrip("+").startswith("hydra.searchpath") for override in overrides):
         return list(overrides)
     return [*overrides, *search_path()]
@@ -80,6 +89,7 @@ def compose_config(
         refuse_hydras(overrides)
     overrides = with_search_path(overrides)
     with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
+        refuse_removed(overrides)
         try:
             return compose(name, overrides=overrides, return_hydra_config=True)
         except REFUSALS as error:
@@ -90,11 +100,14 @@ def values_of(cfg: DictConfig, *without: str) -> dict[str, Any]:
     """A node as plain data, without the keys that are others' or Hydra's.
 
     Raises:
-        SettingError: an interpolation that leads nowhere.
+        SettingError: a value that is missing, or an interpolation that leads nowhere.
     """
     kept = [str(key) for key in cfg if key not in ("hydra", *without)]
     try:
-        plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, kept), resolve=True)
+        own = OmegaConf.masked_copy(cfg, kept)
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise SettingError(str(error.full_key), "???", "must be given") from error
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise SettingError(str(error.full_key), "${…}", reason) from error
@@ -113,18 +126,16 @@ def job_of(cfg: DictConfig, about: Any) -> Job:
         SettingError: a setting that is unknown, out of range or of the wrong type, or parts that
             do not go together.
     """
-    values_of(cfg)  # no interpolation leads nowhere
+    _check_keys(cfg)
     exports = [str(key) for key in cfg if _is_export(cfg, str(key))]
-    known = (*OBJECTS, *SETTINGS, *exports, "experiment", *(f.name for f in fields(RunOptions)))
-    for key in cfg:
-        if key not in ("hydra", *known):
-            raise SettingError(str(key), cfg[key], unknown(str(key), known))
     options = checked(RunOptions, values_of(cfg, *OBJECTS, *SETTINGS, *exports))
+    require_threads(options.threads)
     built = {name: build_export(cfg[name], name) for name in exports}
     with cpu_threads(options.threads):
         problem = _problem(cfg, options)
-    for export in built.values():
-        export.check(problem.f.model)
+    for name, export in built.items():
+        with blaming(name, name_of(export), "check fails"):
+            export.check(problem.f.model)
     return Job(
         problem=problem,
         names=Names(about.runtime.choices.model, about.runtime.choices.criterion),
@@ -155,7 +166,9 @@ def build_model(node: DictConfig, device: torch.device | str = "cpu") -> Generat
         SettingError: as `build_object`.
     """
     model: Any = build_object(node, "model")
-    built: GenerativeModel = model.to(device) if hasattr(model, "to") else model
+    with blaming("model", name_of(model), f"cannot be moved to {device}"):
+        built: GenerativeModel = model.to(device) if hasattr(model, "to") else model
+    check_members(built)
     return built
 
 
@@ -168,7 +181,8 @@ def build_criterion(
         SettingError: as `build_object`.
     """
     criterion: Criterion = build_object(cfg.criterion, "criterion")
-    return settled(criterion, model, derived_generator(cfg.seed, "normalize"), device)
+    with blaming("criterion", name_of(criterion), "fails under this model"):
+        return settled(criterion, model, derived_generator(cfg.seed, "normalize"), device)
 
 
 def untrained_flow(node: DictConfig, latent_dim: int, seed: int) -> Flow:
@@ -178,10 +192,11 @@ def untrained_flow(node: DictConfig, latent_dim: int, seed: int) -> Flow:
         SettingError: as `build_object`, or a flow that takes no dimension or seed.
     """
     make = build_object(node, "flow")
-    takes = _takes(make)
+    takes = takes_of(make)
     if not callable(make) or (takes is not None and not {"latent_dim", "seed"} <= set(takes)):
         raise SettingError("flow", node[TARGET_KEY], "must be made of a latent_dim and a seed")
-    flow: Flow = make(latent_dim=latent_dim, seed=seed)
+    with blaming("flow", name_of(make), f"cannot be made for latent_dim={latent_dim}"):
+        flow: Flow = make(latent_dim=latent_dim, seed=seed)
     return flow
 
 
@@ -191,10 +206,11 @@ def build_export(node: DictConfig, setting: str) -> Export:
     Raises:
         SettingError: no frozen dataclass, or settings of another type or out of range.
     """
-    kind = _named(node, setting)
+    kind = named(node, setting)
     if not (isinstance(kind, type) and is_dataclass(kind)):
         raise SettingError(f"{setting}.{TARGET_KEY}", node[TARGET_KEY], "must be a dataclass")
-    export: Any = checked(kind, values_of(node, TARGET_KEY), f"{setting}.")
+    with blaming(setting, name_of(kind), "cannot be made"):
+        export: Any = checked(kind, values_of(node, TARGET_KEY), f"{setting}.")
     return cast(Export, export)
 
 
@@ -206,15 +222,15 @@ def build_object(node: DictConfig, setting: str) -> Any:
     """
     if TARGET_KEY not in node:
         raise SettingError(setting, OmegaConf.to_container(node), "needs a _target_ to build")
-    for part, name in _parts(node, setting):
-        _check_arguments(part, name)
+    for part, name in parts(node, setting):
+        check_arguments(part, name)
     try:
         return instantiate(node)
-    except InstantiationException as error:
-        cause = error.__cause__
+    except (Exception, SystemExit) as error:  # a user's class may raise anything
+        cause = error.__cause__ if isinstance(error, InstantiationException) else None
         if isinstance(cause, BtgmError):
             raise cause from None
-        raise SettingError(setting, node[TARGET_KEY], _one_line(cause or error)) from error
+        raise unbuilt(node, setting, cause or error) from error
 
 
 def _problem(cfg: DictConfig, options: RunOptions) -> Problem:
@@ -226,7 +242,7 @@ def _problem(cfg: DictConfig, options: RunOptions) -> Problem:
     model = build_model(cfg.model, device)
     return Problem.checked(
         model,
-        build_criterion(cfg, model, device),
+        build_object(cfg.criterion, "criterion"),
         target=target,
         settings=settings,
         thresholds=thresholds,
@@ -234,6 +250,20 @@ def _problem(cfg: DictConfig, options: RunOptions) -> Problem:
         seed=options.seed,
         device=device,
     )
+
+
+def _check_keys(cfg: DictConfig) -> None:
+    """Refuse a configuration with a setting too many, or one too few."""
+    values_of(cfg)  # no interpolation leads nowhere
+    needed = (*OBJECTS, *SETTINGS, *(field.name for field in fields(RunOptions)))
+    exports = [str(key) for key in cfg if _is_export(cfg, str(key))]
+    known = (*needed, *exports, "experiment")
+    for key in cfg:
+        if key not in ("hydra", *known):
+            raise SettingError(str(key), cfg[key], unknown(str(key), known))
+    for key in needed:
+        if key not in cfg or (key in (*OBJECTS, *SETTINGS) and not OmegaConf.is_dict(cfg[key])):
+            raise SettingError(key, cfg.get(key), "must be given: a run cannot do without")
 
 
 def _is_export(cfg: DictConfig, key: str) -> bool:
@@ -245,47 +275,3 @@ def _is_export(cfg: DictConfig, key: str) -> bool:
 def _hash(node: DictConfig, key: str) -> str | None:
     """SHA-256 of the checkpoint that a configuration node names, if it names one."""
     return checkpoint_hash(node[key], key) if key in node else None
-
-
-def _parts(node: Any, setting: str) -> Iterator[tuple[DictConfig, str]]:
-    """A node and all within it that have a `_target_`, with their names."""
-    if isinstance(node, DictConfig):
-        if TARGET_KEY in node:
-            yield node, setting
-        for key in node:
-            yield from _parts(node[key], f"{setting}.{key!s}")
-
-
-def _check_arguments(node: DictConfig, setting: str) -> None:
-    """Refuse settings that what a node names does not take."""
-    takes = _takes(_named(node, setting))
-    for key in map(str, node):
-        special = key.startswith("_") and key.endswith("_")
-        if takes is not None and key not in takes and not special:
-            text = f"{node[TARGET_KEY]} takes no such setting"
-            raise SettingError(f"{setting}.{key}", node[key], unknown(key, takes, text))
-
-
-def _takes(target: Any) -> list[str] | None:
-    """The names of the arguments of a class or function; None where it takes or tells any."""
-    try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):
-        return None
-    if any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
-        return None
-    unnamed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
-    return [name for name, item in parameters.items() if item.kind not in unnamed]
-
-
-def _named(node: DictConfig, setting: str) -> Any:
-    """The class or function that a node names."""
-    try:
-        return resolve_name(str(node[TARGET_KEY]))
-    except Exception as error:  # a user's module may raise anything as it is imported
-        reason = _one_line(error)
-        raise SettingError(f"{setting}.{TARGET_KEY}", node[TARGET_KEY], reason) from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -10,7 +10,7 @@ from hydra.utils import get_class
 
 from btgm_cli.cli.config import compose_config, values_of
 from btgm_cli.cli.settings import arguments, checked
-from btgm_cli.cli.tree import choices, conf_dir
+from btgm_cli.cli.tree import choices, conf_dir, text_of
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.pretraining.data import Built, Fetched
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     """
     if len(argv) < 2 or argv[0] in ("-h", "--help"):
         files = sorted((conf_dir() / "data").glob("*.yaml"))
-        print("\n\n".join([USAGE, *(f"{path.stem}:\n{path.read_text()}" for path in files)]))
+        print("\n\n".join([USAGE, *(f"{path.stem}:\n{text_of(path)}" for path in files)]))
         return 0 if argv else 2
     action, name, *rest = argv
     inputs = [item for item in rest if _is_input(item)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from btgm_cli.cli.tree import choices, conf_dir
+from btgm_cli.cli.tree import choices, conf_dir, text_of
 from btgm_cli.core.errors import SettingError
 
 
@@ -20,6 +20,6 @@ def main(argv: list[str]) -> int:
     for group in ("model", "criterion"):
         print(f"{group}:")
         for name in choices(group):
-            first = (conf_dir() / group / f"{name}.yaml").read_text().splitlines()[0]
+            first = text_of(conf_dir() / group / f"{name}.yaml").splitlines()[0]
             print(f"  {name:16} {first.removeprefix('#').strip()}")
     return 0

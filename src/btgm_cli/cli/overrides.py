@@ -15,13 +15,14 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from btgm_cli.cli.settings import unknown
 from btgm_cli.core.errors import SettingError
 
 HYDRAS = "hydra."
-ONE_VALUE = "must be one value; btgm run -m sweeps over several"
-REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+ONE_VALUE = "must be one value"
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError, YAMLError)
 """What composing a configuration raises."""
 
 
@@ -58,6 +59,9 @@ def each_job(overrides: Sequence[str]) -> Iterator[list[str]]:
         else:
             expected = "must be a list of values to sweep over, such as 0.5,1,2"
             raise SettingError(key, _text(override), expected)
+        if not values:
+            expected = "is a sweep of no jobs: nothing there has such a name or value"
+            raise SettingError(key, _text(override), expected)
         swept[key] = [f"{key}={value}" for value in values]
     for job in product(*swept.values()):
         yield list(job)
@@ -75,6 +79,24 @@ def refuse_hydras(overrides: Sequence[str]) -> None:
             raise SettingError(key, value, "unknown setting: only btgm run takes Hydra's own")
 
 
+def refuse_removed(overrides: Sequence[str]) -> None:
+    """Refuse to take away, or to make a list of, what a configuration is made of.
+
+    Hydra must be initialized.
+
+    Raises:
+        SettingError: names the first one.
+    """
+    groups = _loader().list_groups("")
+    for item in parsed(overrides):
+        if "." in item.key_or_group:
+            continue
+        if item.is_delete():
+            raise SettingError(item.key_or_group, "~", "cannot be taken away: give it a value")
+        if item.key_or_group in groups and isinstance(item.value(), list):
+            raise _refused(item, "must be one option, and no list")
+
+
 def fault(name: str, overrides: Sequence[str], error: Exception) -> SettingError:
     """Which override made `compose` raise `error`, its value and the choices; Hydra as above.
 
@@ -83,23 +105,24 @@ def fault(name: str, overrides: Sequence[str], error: Exception) -> SettingError
         overrides: all of them, the search path among them.
         error: what Hydra raised, for what looking does not tell.
     """
-    tree = _Tree(name, [item for item in overrides if item.startswith(f"{HYDRAS}searchpath=")])
+    searched = [item for item in overrides if item.startswith(f"{HYDRAS}searchpath=")]
+    tree, typed = _Tree(name, searched), [item for item in overrides if item not in searched]
     try:
         items = parsed(overrides)
         groups = [item for item in items if tree.chooses(item)]
         values = [item for item in items if item not in groups]
         for item in groups:
-            _check_option(item, tree.options(item.key_or_group))
+            _check_option(item, tree)
         cfg, stray = tree.composed(groups)
         known = tree.settings(cfg)
         if stray:
-            return _refused(stray, unknown(stray.get_key_element(), known))
+            return _refused(stray, tree.stray(stray, known))
         for item in values:
-            _check_place(item, cfg, known)
+            _check_place(item, cfg, known, tree)
     except SettingError as found:
         return found
     except REFUSALS as other:  # of the tree itself: of where it is searched for, or its files
-        return SettingError("settings", " ".join(overrides), _line(other))
+        return SettingError("settings", " ".join(typed), _line(other))
     return tree.refused(groups, values) or SettingError("settings", name, _line(error))
 
 
@@ -113,6 +136,17 @@ class _Tree:
 
     def __init__(self, name: str, searched: list[str]) -> None:
         self.name, self.searched = name, searched
+
+    @property
+    def one_value(self) -> str:
+        """What to tell of several values."""
+        return "must be one value; add -m for a sweep" if self.name == "run" else ONE_VALUE
+
+    def stray(self, item: Override, known: list[str]) -> str:
+        """What to tell of a chosen option that cannot be composed."""
+        if item.get_key_element() not in known:
+            return unknown(item.get_key_element(), known)
+        return _line(self.refusal([*self.searched, str(item.input_line)]) or Exception())
 
     def options(self, group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
         """The options of a group, or with another kind the groups within it."""
@@ -166,19 +200,20 @@ class _Tree:
         return None
 
 
-def _check_option(item: Override, options: list[str]) -> None:
+def _check_option(item: Override, tree: _Tree) -> None:
     """Refuse an override that names no option of its group."""
+    options = tree.options(item.key_or_group)
     if item.is_sweep_override():
-        raise _refused(item, ONE_VALUE)
+        raise _refused(item, tree.one_value)
     value = "null" if item.value() is None else str(item.value())
     if not item.is_delete() and value not in options:
         raise SettingError(item.key_or_group, value, unknown(value, options, "unknown"))
 
 
-def _check_place(item: Override, cfg: DictConfig, top: list[str]) -> None:
+def _check_place(item: Override, cfg: DictConfig, top: list[str], tree: _Tree) -> None:
     """Refuse an override of a value that has no place in `cfg`."""
     if item.is_sweep_override():
-        raise _refused(item, ONE_VALUE)
+        raise _refused(item, tree.one_value)
     node: Any = cfg
     for depth, part in enumerate(item.key_or_group.split(".")):
         known = [str(key) for key in node] if OmegaConf.is_dict(node) else []
@@ -208,4 +243,6 @@ def _loader() -> ConfigLoader:
 
 
 def _line(error: Exception) -> str:
+    if isinstance(error, YAMLError):  # its file and place come later
+        return " ".join(str(error).split())
     return (str(error) or type(error).__name__).splitlines()[0]

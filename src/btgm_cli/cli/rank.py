@@ -22,16 +22,18 @@ from btgm_cli.cli.config import build_model, compose_config, values_of
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_criterion
 from btgm_cli.cli.settings import checked, require_least
-from btgm_cli.cli.tree import conf_dir
+from btgm_cli.cli.threads import require_threads
+from btgm_cli.cli.tree import conf_dir, text_of
 from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.latent_criterion import LatentCriterion, settled
+from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report.ranking import ABOUT, NORMS, RANKING, draw_ranking
 from btgm_cli.store.files import replacing, write_json
 from btgm_cli.store.runs import write_table
+from btgm_cli.tuning.checks import check_model, fitting
 from btgm_cli.tuning.ranking import (
     LEAST_DRAWS,
     Look,
@@ -42,14 +44,10 @@ from btgm_cli.tuning.ranking import (
     rank,
     ratio_text,
     recommend,
-    values,
     walk,
 )
 
 WALK = "ranking_k.csv"
-TRIED = 64
-"""Draws on which every criterion is tried before the first is ranked."""
-
 PAPER = "paper (§4.2, another GAN): maximum norm 60-100 for h, 10-15 for log h"
 
 
@@ -70,7 +68,8 @@ class Settings:
     out: Path | None
 
     def __post_init__(self) -> None:
-        require_least(self, n=LEAST_DRAWS, seed=0, threads=1)
+        require_least(self, n=LEAST_DRAWS, seed=0)
+        require_threads(self.threads)
         if not 0 < self.kl < math.inf:
             raise SettingError("kl", self.kl, "must be a positive number of nats")
         if not self.criteria or len(set(self.criteria)) < len(self.criteria):
@@ -98,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
         SettingError: a setting or a criterion that cannot be used, or a folder that is taken.
     """
     if any(argument in ("-h", "--help") for argument in argv):
-        print(f"usage: btgm rank [SETTING=VALUE ...]\n\n{_file().read_text()}", end="")
+        print(f"usage: btgm rank [SETTING=VALUE ...]\n\n{text_of(_file())}", end="")
         return 0
     cfg = compose_config("rank", argv)
     settings = checked(Settings, values_of(cfg, "model"))
@@ -111,10 +110,9 @@ def main(argv: Sequence[str]) -> int:
 def _request(settings: Settings, name: str, model: GenerativeModel) -> Request:
     """The criteria that the settings name, tried before any work."""
     seed, device = settings.seed, pick_device(settings.device)
-    z = model.sample_prior(settings.n, derived_generator(seed, "rank", device=device))
+    check_model(model, seed, device)
     criteria = {item: _criterion(item, model, seed, device) for item in settings.criteria}
-    for criterion, f in criteria.items():
-        values(criterion, f, z[:TRIED])
+    z = model.sample_prior(settings.n, derived_generator(seed, "rank", device=device))
     return Request(name, model, criteria, z, settings.kl, seed, _folder(settings.out, name))
 
 
@@ -136,14 +134,15 @@ def _criterion(
 ) -> LatentCriterion:
     """The criterion of this name, as a function of z."""
     try:
-        criterion = load_criterion(name)
+        return fitting(model, load_criterion(name), seed=seed, device=device)
     except SettingError as error:
-        if error.setting != "criterion":
+        if not error.setting.startswith("criterion"):
             raise
         # What was typed is an item of `criteria`.
-        raise SettingError("criteria", name, str(error).partition(": ")[2]) from error
-    known = settled(criterion, model, derived_generator(seed, "normalize"), device)
-    return LatentCriterion(model, known, seed=seed, device=device)
+        text = str(error).partition(": ")[2]
+        if "." in error.setting:
+            text = f"{error}; for another one there, add a YAML of your own to the criteria"
+        raise SettingError("criteria", name, text) from error
 
 
 def _folder(out: Path | None, model: str) -> Path:

@@ -12,8 +12,10 @@ import torch
 from tqdm import tqdm
 
 from btgm_cli.cli.draw_files import DrawFiles, joined
+from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked, require_least
+from btgm_cli.cli.threads import require_threads
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_draws
@@ -32,7 +34,8 @@ USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
                   would take more than 100 of those
   out=            a .npz file, or .parquet for vectors; by default DIR/draws/…npz. Many draws make
                   several files, numbered
-  seed=0"""
+  seed=0
+  threads=        CPU threads; by default torch's choice. Other counts may change the last bits"""
 
 SHOWN = 64
 
@@ -50,9 +53,11 @@ class Request:
     correct: Correct = Correct.NONE
     out: Path | None = None
     seed: int = 0
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         require_least(self, n=1, beta=0, seed=0)
+        require_threads(self.threads)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,7 +74,12 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE)
         return 0 if argv else 2
     request = checked(Request, arguments(argv[1:]))
-    run = load_run(argv[0])
+    with cpu_threads(request.threads):
+        return _sample(request, load_run(argv[0]))
+
+
+def _sample(request: Request, run: LoadedRun) -> int:
+    """Draw, write and tell; the exit code."""
     row = run.pareto.iloc[run.index(request.beta)]
     beta, status = float(row["beta"]), Status(row["status"])
     tuned = run.tuned(beta)
@@ -107,6 +117,7 @@ def _write(
         "correct": str(request.correct),
         "n": request.n,
         "seed": request.seed,
+        "threads": torch.get_num_threads(),
         "files": [path.name for path in files.written],
         "criterion_evaluations": corrector.f_evals,
         "log_z": pilot.log_z,

@@ -11,7 +11,8 @@ from hydra.utils import get_class
 
 from btgm_cli.cli.config import compose_config, values_of
 from btgm_cli.cli.settings import checked
-from btgm_cli.cli.tree import choices, conf_dir
+from btgm_cli.cli.threads import chosen_threads
+from btgm_cli.cli.tree import choices, conf_dir, text_of
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.pretraining.jobs import Job, evaluate, train
 from btgm_cli.domains.pretraining.settings import RunSettings
@@ -28,8 +29,7 @@ def main(argv: Sequence[str]) -> int:
     """
     overrides = _parse(argv)
     kind, settings, run = read_settings(overrides)
-    if run.threads is not None:
-        torch.set_num_threads(run.threads)
+    torch.set_num_threads(chosen_threads(run.threads))
     command = " ".join(["btgm train", *filter(_shapes_numbers, overrides)])
     if run.evaluate_only:
         report = evaluate(kind, settings, run)
@@ -87,7 +87,7 @@ def _settings_help() -> str:
     """The configuration files themselves, whose comments say what each setting does."""
     root = conf_dir() / "train"
     files = [root / "config.yaml", *sorted(root.glob("model/*.yaml"))]
-    return "\n".join(f"{path.relative_to(root)}:\n{path.read_text()}" for path in files)
+    return "\n".join(f"{path.relative_to(root)}:\n{text_of(path)}" for path in files)
 
 
 def _shapes_numbers(override: str) -> bool:

@@ -15,3 +15,8 @@ def conf_dir() -> Path:
 def choices(group: str, root: Path | None = None) -> list[str]:
     """The options of a configuration group, sorted."""
     return sorted(path.stem for path in ((root or conf_dir()) / group).glob("*.yaml"))
+
+
+def text_of(path: Path) -> str:
+    """What a file of the tree says, whatever the locale."""
+    return path.read_text(encoding="utf-8")

@@ -41,7 +41,7 @@ NORM_LABEL = r"slope of the normalized criterion under $p$: $\|\nabla_z \tilde f
 @in_house_style
 def draw_ranking(path: Path) -> list[Path]:
     """Write `ranking.png` and `ranking.pdf` from the files in the folder `path`."""
-    about = json.loads((path / ABOUT).read_text())
+    about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
     with np.load(path / NORMS) as stored:
         norms = {name: stored[name].astype(np.float64) for name in stored.files}
     heading = f"{about['model']} · {about['n']:,} draws of p · the easiest first"

@@ -2,37 +2,122 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from btgm_cli.core.contracts import Criterion, GenerativeModel, Summed
+from btgm_cli.core.blame import blaming, name_of
+from btgm_cli.core.contracts import (
+    Classified,
+    Criterion,
+    GenerativeModel,
+    KnowsTilts,
+    SeesPrior,
+    StochasticDecoder,
+    Summed,
+)
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.latent_criterion import LatentCriterion, draw_x, evaluate
+from btgm_cli.core.latent_criterion import LatentCriterion, draw_x, evaluate, settled
+from btgm_cli.core.results import Reference
+from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
+from btgm_cli.tuning.prior_check import check_prior
 from btgm_cli.tuning.settings import Gradient
-
-N = 64
-"""Draws tried."""
+from btgm_cli.tuning.trial import OTHER_SIZES, N, Trial, leaves
 
 N_CONSTANT = 4000
 """Draws on which f must vary, where the first are all alike: it may be a rare event."""
 
+MEMBERS = ("latent_dim", "sample_prior", "prior_log_prob", "decode")
+"""Of a model."""
+
+
+def fitting(
+    model: GenerativeModel,
+    criterion: Criterion,
+    *,
+    f_samples: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> LatentCriterion:
+    """f̂ of a model and a criterion, tried on a few draws, and normalized where it asks for that.
+
+    Args:
+        model: the frozen generator, checked.
+        criterion: f.
+        f_samples: draws of x for each z, see `LatentCriterion`.
+        seed: of the normalization, of a decoder's noise, and of the draws tried.
+        device: where both are.
+
+    Raises:
+        SettingError: names the model or the criterion, and its fault.
+    """
+    generator = derived_generator(seed, "check", device=device)
+    with blaming("model", name_of(model), "noise or decode_with fails"):
+        x = draw_x(model, model.sample_prior(N, generator), generator)
+    for setting, part in leaves(criterion):
+        if not isinstance(part, SeesPrior):
+            _check_f(setting, part, x)
+    with blaming("criterion", name_of(criterion), "fails under this model"):
+        known = settled(criterion, model, derived_generator(seed, "normalize"), device)
+    with blaming("model", name_of(model), "noise fails"):
+        return LatentCriterion(model, known, f_samples, seed, device)
+
+
+def check_model(model: GenerativeModel, seed: int, device: torch.device | str = "cpu") -> None:
+    """Try a model alone: members, shapes, and whether its draws are those of its density.
+
+    Raises:
+        SettingError: names the model and its fault.
+    """
+    check_members(model)
+    generator = derived_generator(seed, "check model", device=device)
+    try_it = partial(Trial, "model", model)
+    z = _draws(model, N, generator)
+    for n in OTHER_SIZES:
+        _draws(model, n, generator)
+    with torch.no_grad():
+        try_it("prior_log_prob", "z", model.prior_log_prob).run(z)
+        if not isinstance(model, StochasticDecoder):
+            try_it("decode", "z", model.decode).run(z, vector=False)
+    check_prior(model, derived_generator(seed, "check prior", device=device))
+
+
+def check_members(model: object) -> None:
+    """Refuse what is no model, before it is asked for anything.
+
+    Raises:
+        SettingError: names what it lacks.
+    """
+    name, missing = name_of(model), []
+    with blaming("model", name, "cannot be looked at"):
+        missing = [member for member in MEMBERS if not hasattr(model, member)]
+    if missing:
+        expected = f"has no {', '.join(missing)}; a model needs {', '.join(MEMBERS)}"
+        raise SettingError("model", name, f"{expected}, see btgm_cli.StandardNormal")
+    dim = getattr(model, "latent_dim", None)
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+        raise SettingError("model", name, f"latent_dim must be a whole number, not {dim!r}")
+
 
 def check_pair(f: LatentCriterion, generator: torch.Generator) -> bool:
-    """Try a model and a criterion on a few draws: shapes, finiteness, and whether f varies.
+    """Try f̂ on a few draws: shape, finiteness, and whether f varies.
 
     Returns:
         Whether f̂ has a gradient to follow.
 
     Raises:
-        SettingError: names the model or the criterion, and its fault.
+        SettingError: names the criterion and its fault.
     """
-    z = _check_model(f.model, generator).requires_grad_()
+    z = f.model.sample_prior(N, generator).requires_grad_()
     x = draw_x(f.model, z.detach(), generator)
-    _check_f(f.criterion, _apply(f.criterion, x))
-    values = f(z)
-    _check_f(f.criterion, values)
-    name = _name(f.criterion)
+    name = name_of(f.criterion)
+    _check_f("criterion", f.criterion, x)
+    _check_known(f, x)
+    with blaming("criterion", name, "fails where its gradient in z is asked for"):
+        values = f(z)
+    Trial("criterion", f.criterion, "f", "x", f.criterion).checked(values, z)
     if _is_constant(values) and _is_constant(
         evaluate(f, f.model.sample_prior(N_CONSTANT, generator))
     ):
@@ -40,7 +125,8 @@ def check_pair(f: LatentCriterion, generator: torch.Generator) -> bool:
         raise SettingError("criterion", name, expected)
     if values.grad_fn is None:
         return False
-    (gradient,) = torch.autograd.grad(values.sum(), z, materialize_grads=True)
+    with blaming("criterion", name, "fails where its gradient in z is asked for"):
+        (gradient,) = torch.autograd.grad(values.sum(), z, materialize_grads=True)
     if not torch.isfinite(gradient).all():
         share = (~torch.isfinite(gradient)).any(-1).double().mean().item()
         expected = f"the gradient of f is not finite for {share:.1%} of draws"
@@ -57,7 +143,7 @@ def chosen_gradient(wanted: Gradient, has_gradient: bool, criterion: Criterion) 
     if wanted is Gradient.AUTO:
         return Gradient.REPARAMETRISED if has_gradient else Gradient.SCORE
     if wanted is Gradient.REPARAMETRISED and not has_gradient:
-        expected = f"{_name(criterion)} has no gradient in z; choose score or auto"
+        expected = f"{name_of(criterion)} has no gradient in z; choose score or auto"
         raise SettingError("tuning.gradient", str(wanted), expected)
     return Gradient(wanted)
 
@@ -71,55 +157,57 @@ def check_target(target: Target, criterion: Criterion) -> None:
     if target.at_least is None:
         return
     if not isinstance(criterion, Summed):
-        expected = f"{_name(criterion)} has no terms; choose criterion=sum, or a sum of your own"
+        expected = f"{name_of(criterion)} has no terms; choose criterion=sum, or a sum of your own"
         raise SettingError("target.at_least", dict(target.at_least), expected)
     if set(target.at_least) != set(criterion.terms):
         expected = f"must give a mean for each of {', '.join(criterion.terms)}"
         raise SettingError("target.at_least", dict(target.at_least), expected)
 
 
-def _check_model(model: GenerativeModel, generator: torch.Generator) -> Tensor:
-    """Draws z (N, D) of a model whose methods return what they should."""
-    z = model.sample_prior(N, generator)
-    if z.shape != (N, model.latent_dim):
-        expected = f"sample_prior({N}) must return shape ({N}, {model.latent_dim})"
-        raise SettingError("model", _name(model), f"{expected}, not {tuple(z.shape)}")
-    _check_vector("model", _name(model), "prior_log_prob", model.prior_log_prob(z))
-    x = model.decode(z)
-    if x.shape[0] != N:
-        expected = f"decode must return one x for each of {N} z, not shape {tuple(x.shape)}"
-        raise SettingError("model", _name(model), expected)
+def _draws(model: GenerativeModel, n: int, generator: torch.Generator) -> Tensor:
+    """Draws z (n, D) of the prior, if that is what it gives."""
+    trial = Trial("model", model, "sample_prior", "z", model.prior_log_prob)
+    wanted = (n, model.latent_dim)
+    with blaming("model", name_of(model), f"sample_prior({n}) fails"):
+        z = model.sample_prior(n, generator)
+    if not isinstance(z, Tensor) or z.shape != wanted or not z.is_floating_point():
+        got = f"{tuple(z.shape)} {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
+        raise trial.refusal(f"must return floats of shape (n, latent_dim) = {wanted}, not {got}")
+    if z.device != generator.device:
+        raise trial.refusal(f"must draw on {generator.device}, where its generator is")
+    if not torch.isfinite(z).all():
+        raise trial.refusal("gives draws that are not finite")
     return z
 
 
-def _check_f(criterion: Criterion, values: Tensor) -> None:
-    _check_vector("criterion", _name(criterion), "f", values)
+def _check_f(setting: str, criterion: object, x: Tensor) -> None:
+    """Try one criterion on x (N, *X)."""
+    if not callable(criterion):
+        expected = "must be a function of x, or an object that can be called as one"
+        raise SettingError(setting, name_of(criterion), expected)
+    with torch.no_grad():
+        Trial(setting, criterion, "f", "x", criterion).run(x)
+
+
+def _check_known(f: LatentCriterion, x: Tensor) -> None:
+    """Try what else a criterion says that it knows: classes of x (N, *X), and its tilts."""
+    criterion, name = f.criterion, name_of(f.criterion)
+    if isinstance(criterion, Classified):
+        with torch.no_grad(), blaming("criterion", name, "classes fails"):
+            found = criterion.classes(x.clone())
+            whole = not found.is_floating_point() and found.shape == (len(x),)
+            fits = whole and bool(((found >= 0) & (found < criterion.n_classes)).all())
+        if not fits:
+            expected = "classes must return whole numbers of shape (n,), from 0 to n_classes − 1"
+            raise SettingError("criterion", name, expected)
+    if isinstance(criterion, KnowsTilts):
+        with blaming("criterion", name, "closed_form fails"):
+            source = criterion.closed_form(f.model)
+            known = source is None or isinstance(source.at(0.0), Reference)
+        if not known:
+            expected = "closed_form must return a source whose at(β) gives a Reference, or None"
+            raise SettingError("criterion", name, expected)
 
 
 def _is_constant(values: Tensor) -> bool:
     return bool((values == values[0]).all())
-
-
-def _apply(criterion: Criterion, x: Tensor) -> Tensor:
-    try:
-        return criterion(x)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        expected = f"fails on x of shape {tuple(x.shape)} ({reason})"
-        raise SettingError("criterion", _name(criterion), expected) from error
-
-
-def _check_vector(setting: str, value: str, what: str, result: Tensor) -> None:
-    if not isinstance(result, Tensor) or result.shape != (N,) or not result.is_floating_point():
-        got = (
-            f"{tuple(result.shape)} {result.dtype}" if isinstance(result, Tensor) else "no tensor"
-        )
-        expected = f"{what} must return floats of shape (n,) = ({N},), not {got}"
-        raise SettingError(setting, value, expected)
-    bad = (~torch.isfinite(result)).double().mean().item()
-    if bad:
-        raise SettingError(setting, value, f"{what} is not finite for {bad:.1%} of draws")
-
-
-def _name(thing: object) -> str:
-    return str(getattr(thing, "__name__", type(thing).__name__))

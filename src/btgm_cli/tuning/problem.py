@@ -12,7 +12,7 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.truth.verdict import Thresholds
 from btgm_cli.tuned.flows import Flow, InverseAutoregressive
-from btgm_cli.tuning.checks import check_pair, check_target, chosen_gradient
+from btgm_cli.tuning.checks import check_model, check_pair, check_target, chosen_gradient, fitting
 from btgm_cli.tuning.settings import Tuning
 
 
@@ -59,10 +59,11 @@ class Problem:
             SettingError: the model, the criterion or a setting cannot be used.
         """
         target, settings = target or Target(), settings or Tuning()
-        f = LatentCriterion(model, criterion, settings.f_samples, seed, device)
         check_target(target, criterion)
+        check_model(model, seed, device)
+        f = fitting(model, criterion, f_samples=settings.f_samples, seed=seed, device=device)
         has_gradient = check_pair(f, derived_generator(seed, "check", device=device))
-        gradient = chosen_gradient(settings.gradient, has_gradient, criterion)
+        gradient = chosen_gradient(settings.gradient, has_gradient, f.criterion)
         return cls(
             f=f,
             flow=(flow or InverseAutoregressive(model.latent_dim, seed=seed)).to(device),

@@ -122,7 +122,7 @@ def load_file(data_dir: str | Path | None = None) -> Path:
 def read_attribution(path: Path) -> str | None:
     """Whom to credit for the weekly load at `path`, where a file beside it tells."""
     beside = path.with_name(ATTRIBUTION_NAME)
-    return beside.read_text().strip() if beside.is_file() else None
+    return beside.read_text(encoding="utf-8").strip() if beside.is_file() else None
 
 
 def load_weekly(data_dir: str | Path | None = None) -> WeeklyLoad:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from btgm_cli.core.blame import blaming
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import CHUNK
 from btgm_cli.core.results import Reference
@@ -135,11 +136,8 @@ def values(name: str, f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     Raises:
         SettingError: f fails, or does not return n finite floats.
     """
-    try:
+    with blaming("criteria", name, "fails on this model's x"):
         found = f(z)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingError("criteria", name, f"fails on this model's x ({reason})") from error
     if found.shape != z.shape[:1] or not found.is_floating_point():
         expected = f"f must return floats of shape (n,), not {tuple(found.shape)} {found.dtype}"
         raise SettingError("criteria", name, expected)

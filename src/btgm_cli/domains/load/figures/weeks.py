@@ -152,7 +152,7 @@ def _single(x: Tensor, prefix: str) -> dict[str, list[float]]:
 def _card(run: LoadedRun) -> dict[str, float]:
     """The real quantiles that the checkpoint's card tells, and how many households it sums."""
     path = find_checkpoint(run.config["model"]["checkpoint"]).with_suffix(".json")
-    card = json.loads(path.read_text()) if path.is_file() else {}
+    card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     metrics: dict[str, float] = {"real_peak_q99_kw": math.nan} | card.get("metrics", {})
     return metrics | {"households": card.get("settings", {}).get("households", 10)}
 

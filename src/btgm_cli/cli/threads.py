@@ -1,0 +1,33 @@
+"""How many CPU threads torch computes with."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from btgm_cli.core.errors import SettingError
+
+MOST = 4
+"""Threads for each CPU: more are a slip of the keyboard, and torch would crash on many."""
+
+
+def require_threads(n: int | None) -> None:
+    """Refuse an absurd number of threads.
+
+    Raises:
+        SettingError: names the largest.
+    """
+    most = MOST * (os.cpu_count() or 1)
+    if n is not None and not 1 <= n <= most:
+        raise SettingError("threads", n, f"must be from 1 to {most} on this machine")
+
+
+def chosen_threads(asked: int | None) -> int:
+    """The threads to compute with: those asked for, else torch's choice, one for each core.
+
+    Waiting threads sleep (see `cli.main`), so that all are never much slower than one where other
+    work keeps the cores busy.
+    """
+    require_threads(asked)
+    return asked or torch.get_num_threads()
