@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -20,8 +18,6 @@ from btgm_cli.store.files import replacing
 from tests.test_cli import GAUSSIAN, PATH, SMALL, run_in
 
 USED = [*GAUSSIAN, *SMALL, "seed=0", "target.betas=[0]"]
-INTERRUPTED = "btgm run: interrupted; what was finished is kept"
-ENDLESS = ["tuning.first_steps=1000000", "target.betas=[0,0.5]"]
 
 
 @pytest.fixture
@@ -29,17 +25,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     return tmp_path
-
-
-@pytest.fixture
-def endless(here):
-    """A process amid the training of its second β, in the directory `live`."""
-    process = begin(*GAUSSIAN, *SMALL, *ENDLESS, "out=live")
-    wait_for(here / "live" / "flow" / "training.pt")
-    yield process
-    process.kill()
-    process.wait()
-    process.stderr.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,31 +41,6 @@ def run(used, here):
     """A copy of the finished run, in the working directory."""
     shutil.copytree(used / "run", here / "run")
     return here / "run"
-
-
-def begin(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "btgm_cli", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def told_by(process):
-    """What a process told on its standard error, once it ended."""
-    try:
-        return process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
-
-
-def wait_for(path, text=""):
-    deadline = time.monotonic() + 60
-    while not path.exists() or (text and text not in path.read_text()):
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.005)
 
 
 def contents(path):
@@ -171,57 +131,6 @@ def test_a_changed_checkpoint_is_refused(here, capsys):
         assert "has changed since the run in run began" in line
 
 
-def test_two_processes_cannot_share_a_directory(endless, here, capsys):
-    commands = (["run", "resume=live"], [*GAUSSIAN, *SMALL, *ENDLESS, "out=live"])
-    asked = [begin(*command) for command in commands]
-    lines = [told_by(process) for process in asked]
-    assert [process.returncode for process in asked] == [2, 2]
-    assert f"is in use by process {endless.pid} on " in lines[0]
-    assert lines[0].count("\n") == 1
-    assert "live" in lines[1]
-    assert len(pd.read_csv(here / "live" / "pareto.csv")) == 1
-    assert endless.poll() is None
-
-
-def test_the_first_of_two_that_begin_at_once_has_the_directory(here):
-    settings = [*GAUSSIAN, *SMALL, "target.betas=[0]", "out=both"]
-    both = [begin(*settings, f"seed={seed}") for seed in (0, 1)]
-    lines = [told_by(process) for process in both]
-    codes = [process.returncode for process in both]
-    assert sorted(codes) == [0, 2], lines
-    winner = codes.index(0)
-    told_loser = lines[1 - winner].splitlines()
-    assert len(told_loser) == 1
-    assert json.loads((here / "both" / "summary.json").read_text())["seed"] == winner
-    _, alone = run_in("alone", "target.betas=[0]", f"seed={winner}")
-    tables = [
-        pd.read_csv(p / "pareto.csv").drop(columns="seconds") for p in (alone, here / "both")
-    ]
-    pd.testing.assert_frame_equal(*tables, check_exact=True)
-
-
-def test_a_killed_process_leaves_its_seconds_and_a_lock_that_is_taken_over(endless, here):
-    time.sleep(0.5)
-    endless.kill()
-    endless.wait()
-    kept = json.loads((here / "live" / "manifest.json").read_text())["seconds"]
-    assert kept > pd.read_csv(here / "live" / "pareto.csv")["seconds"].sum() + 0.2
-    holder = here / "live" / ".lock.json"
-    assert json.loads(holder.read_text())["pid"] == endless.pid
-    again = begin("run", "resume=live")
-    wait_for(holder, f'"pid": {again.pid}')
-    manifest = here / "live" / "manifest.json"
-    first = manifest.stat().st_mtime_ns
-    while manifest.stat().st_mtime_ns == first and again.poll() is None:
-        time.sleep(0.01)
-    again.send_signal(signal.SIGTERM)
-    error = told_by(again)
-    assert again.returncode == 143
-    assert error.splitlines()[-1] == INTERRUPTED + ": btgm run resume=live goes on"
-    assert "Traceback" not in error
-    assert json.loads((here / "live" / "manifest.json").read_text())["seconds"] > kept
-
-
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     """A run whose last β has a learned acceptance."""
@@ -281,6 +190,20 @@ def test_what_a_kill_left_before_the_manifest_is_no_run(here, left):
     assert main(["report", "begun"]) == 0
 
 
+def test_a_kill_before_the_first_row_leaves_what_can_be_gone_on_with(run, capsys):
+    """What stands there then is a manifest without rows."""
+    before = pd.read_csv(run / "pareto.csv").drop(columns="seconds")
+    begun = json.loads((run / "manifest.json").read_text()) | {"rows": [], "seconds": 0.0}
+    shutil.rmtree(run)
+    run.mkdir()
+    (run / "manifest.json").write_text(json.dumps(begun))
+    assert main([*USED, "out=run"]) == 2
+    assert "go on with resume=" in told(capsys)
+    assert main(["run", "resume=run"]) == 0
+    after = pd.read_csv(run / "pareto.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(before, after, check_exact=True)
+
+
 def test_a_directory_in_which_nothing_began_cannot_be_resumed(here, capsys):
     (here / "begun" / ".hydra").mkdir(parents=True)
     (here / "begun" / ".hydra" / "config.yaml").write_text("model:\n")
@@ -316,35 +239,6 @@ def test_what_a_kill_left_half_written_is_removed_by_the_next_start(run):
     assert all(path.name.startswith(".btgm-tmp-") for path in set(contents(run)) - whole)
     assert main(["run", "resume=run"]) == 0
     assert set(contents(run)) == whole
-
-
-def test_ctrl_c_amid_the_work_is_one_line_and_resumable(endless, here):
-    endless.send_signal(signal.SIGINT)
-    error = told_by(endless)
-    assert endless.returncode == 130
-    assert error.splitlines()[-1] == f"{INTERRUPTED}: btgm run resume={here / 'live'} goes on"
-    assert "Traceback" not in error
-    assert not list((here / "live").rglob(".btgm-tmp-*"))
-    assert not (here / "live" / ".lock.json").exists()
-    assert load_run("live").pareto["beta"].tolist() == [0]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after", [0.25, 0.6, 1.2])
-def test_a_signal_in_the_first_seconds_is_one_line(here, number, after):
-    process = begin(*GAUSSIAN, *SMALL, *ENDLESS, "out=early")
-    time.sleep(after)
-    process.send_signal(number)
-    error = told_by(process)
-    assert process.returncode == 128 + number
-    assert error.startswith("btgm run: interrupted")
-    assert error.count("\n") == 1
-
-
-def test_signals_are_handled_as_before_once_a_command_is_done(here):
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    main(["report", "nowhere"])
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_seconds_add_up_over_sittings(run):

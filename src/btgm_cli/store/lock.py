@@ -28,15 +28,18 @@ def locked(path: Path) -> Iterator[None]:
     stands in a file beside, for those who wait. What a dead process left there is overwritten.
 
     Raises:
-        SettingError: another process holds it.
+        SettingError: another process holds it, or nobody can.
     """
-    path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / LOCK, timeout=0)
     try:
+        path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         text = f"is in use by {_holder(path / HOLDER)}"
         raise SettingError("run directory", str(path), text) from None
+    except OSError as error:
+        text = f"cannot be written to ({error.strerror})"
+        raise SettingError("run directory", str(path), text) from error
     try:
         write_json(path / HOLDER, _identity())
         yield
