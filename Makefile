@@ -13,7 +13,7 @@ QUICK ?=
 FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9
 
 .DEFAULT_GOAL := help
-.PHONY: help run smoke test test-all test-oldest lint format type bench figures $(FIGURES) build clean
+.PHONY: help run smoke test test-all test-oldest faults lint format type bench figures $(FIGURES) build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: $(STAMP) ## Run the default tests
 
 test-all: $(STAMP) ## Run every test, the slow statistical ones too
 	$(BIN)/python -m pytest -n auto --dist loadscope -m '' $(ARGS)
+
+faults: $(STAMP) ## Run every test of faults from outside: real processes, damage, odd names (minutes)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m '' tests/test_run_processes.py \
+		tests/test_run_directory.py tests/test_streams.py tests/test_own_code.py tests/test_options.py
 
 test-oldest: ## Run the default tests on the oldest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt

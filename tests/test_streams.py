@@ -23,6 +23,7 @@ def btgm(arguments, folder, **variables):
     )
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_run(tmp_path):
     command = [sys.executable, "-m", "btgm_cli", *QUICK, "out=made"]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -46,21 +47,24 @@ def test_what_is_soon_told_may_have_no_reader(tmp_path, arguments):
     assert done.returncode == (2 if "seed=x" in arguments else 0)
 
 
+@pytest.mark.slow
 def test_a_terminal_of_ascii_replaces_what_it_does_not_know(tmp_path):
     done = btgm([*QUICK, "out=made"], tmp_path, **ASCII)
     assert done.returncode in (0, 3), done.stderr
     assert done.stdout.isascii()
     assert b"?" in done.stdout
-    for file in ("summary.json", "run.log", "pareto.csv", ".hydra/config.yaml"):
+    for file in ("summary.json", "run.log", "pareto.csv", "manifest.json"):
         (tmp_path / "made" / file).read_text(encoding="utf-8")
     assert btgm(["report", "made"], tmp_path, **ASCII).returncode == 0
     assert btgm(["list"], tmp_path, **ASCII).returncode == 0
     assert btgm(["rank", "--help"], tmp_path, **ASCII).returncode == 0
 
 
+NAMES = ["a b", "it's", "dol$lar", "br{ace", "$HOME", "a,b=[c]", "ü", "back\\slash"]
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["a b", 'quo"te', "it's", "dol$lar", "br{ace", "$HOME", "a,b=[c]", "ü", "back\\slash"],
+    "name", ['quo"te', *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES)]
 )
 def test_a_working_directory_of_any_name(tmp_path, name):
     folder = tmp_path / name
@@ -81,6 +85,7 @@ def test_a_working_directory_that_hydra_would_read_is_refused(tmp_path):
     assert not list((tmp_path / "${seed}").iterdir())
 
 
+@pytest.mark.slow
 def test_a_users_scipy_is_not_taken_for_the_library(tmp_path):
     for name in ("scipy", "torch", "yaml", "safetensors"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')\n")
