@@ -251,6 +251,7 @@ def test_seconds_add_up_over_sittings(run):
     assert 1000 < json.loads((run / "manifest.json").read_text())["seconds"] < 1000 + 60
 
 
+@pytest.mark.slow
 def test_resume_takes_the_threads_of_the_run(run):
     """The run was left to torch's choice, which was one; the second sitting's choice is two."""
     assert json.loads((run / "manifest.json").read_text())["settings"]["threads"] == 1

@@ -14,6 +14,8 @@ from btgm_cli import load_run
 from btgm_cli.cli import main
 from tests.test_cli import GAUSSIAN, SMALL, run_in
 
+pytestmark = pytest.mark.slow  # real processes, which take seconds to start
+
 INTERRUPTED = "btgm run: interrupted; what was finished is kept"
 ENDLESS = ["tuning.first_steps=1000000", "target.betas=[0,0.5]"]
 
@@ -73,7 +75,6 @@ def test_two_processes_cannot_share_a_directory(endless, here, capsys):
     assert endless.poll() is None
 
 
-@pytest.mark.slow
 def test_the_first_of_two_that_begin_at_once_has_the_directory(here):
     settings = [*GAUSSIAN, *SMALL, "target.betas=[0]", "out=both"]
     both = [begin(*settings, f"seed={seed}") for seed in (0, 1)]
@@ -91,7 +92,6 @@ def test_the_first_of_two_that_begin_at_once_has_the_directory(here):
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
-@pytest.mark.slow
 def test_a_killed_process_leaves_its_seconds_and_a_lock_that_is_taken_over(endless, here):
     time.sleep(0.5)
     endless.kill()
@@ -126,9 +126,7 @@ def test_ctrl_c_amid_the_work_is_one_line_and_resumable(endless, here):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(
-    "after", [0.6, *(pytest.param(t, marks=pytest.mark.slow) for t in (0.25, 1.2))]
-)
+@pytest.mark.parametrize("after", [0.25, 0.6, 1.2])
 def test_a_signal_in_the_first_seconds_is_one_line(here, number, after):
     process = begin(*GAUSSIAN, *SMALL, *ENDLESS, "out=early")
     time.sleep(after)

@@ -8,6 +8,8 @@ import pytest
 
 from tests.test_cli import GAUSSIAN, SMALL
 
+pytestmark = pytest.mark.slow  # real processes, which take seconds to start
+
 QUICK = [*GAUSSIAN, *SMALL, "tuning.first_steps=5", "target.betas=[0,0.1]", "threads=1"]
 ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": ""}
 
@@ -23,7 +25,6 @@ def btgm(arguments, folder, **variables):
     )
 
 
-@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_run(tmp_path):
     command = [sys.executable, "-m", "btgm_cli", *QUICK, "out=made"]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -47,7 +48,6 @@ def test_what_is_soon_told_may_have_no_reader(tmp_path, arguments):
     assert done.returncode == (2 if "seed=x" in arguments else 0)
 
 
-@pytest.mark.slow
 def test_a_terminal_of_ascii_replaces_what_it_does_not_know(tmp_path):
     done = btgm([*QUICK, "out=made"], tmp_path, **ASCII)
     assert done.returncode in (0, 3), done.stderr
@@ -63,9 +63,7 @@ def test_a_terminal_of_ascii_replaces_what_it_does_not_know(tmp_path):
 NAMES = ["a b", "it's", "dol$lar", "br{ace", "$HOME", "a,b=[c]", "ü", "back\\slash"]
 
 
-@pytest.mark.parametrize(
-    "name", ['quo"te', *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES)]
-)
+@pytest.mark.parametrize("name", ['quo"te', *NAMES])
 def test_a_working_directory_of_any_name(tmp_path, name):
     folder = tmp_path / name
     (folder / "criterion").mkdir(parents=True)
@@ -85,7 +83,6 @@ def test_a_working_directory_that_hydra_would_read_is_refused(tmp_path):
     assert not list((tmp_path / "${seed}").iterdir())
 
 
-@pytest.mark.slow
 def test_a_users_scipy_is_not_taken_for_the_library(tmp_path):
     for name in ("scipy", "torch", "yaml", "safetensors"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')\n")
