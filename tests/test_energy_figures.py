@@ -64,6 +64,7 @@ def made_with_data(made, tmp_path_factory):
     return out / "fig2"
 
 
+@pytest.mark.slow
 def test_where_the_data_are_they_are_tilted_to_the_same_kl(made_with_data):
     table = pd.read_csv(made_with_data / "fig2.csv")
     whose = ["p", "tuned", "exact", "real", "real_tilt"]

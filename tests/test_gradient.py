@@ -85,6 +85,7 @@ def beyond(x):
     return (x[:, 0] > 1).float()
 
 
+@pytest.mark.slow
 def test_a_criterion_without_gradient_reaches_its_target_and_says_how():
     settings = replace(QUICK, min_acceptance_rate=0.2, first_steps=100, steps=50)
     result = tune(MODEL, beyond, target=Target(C_f=0.8), flow=small_flow(), settings=settings)

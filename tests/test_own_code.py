@@ -80,7 +80,7 @@ CRITERIA = {
 
 
 @pytest.mark.parametrize("body", CRITERIA)
-@pytest.mark.parametrize("kind", ["function", "class"])
+@pytest.mark.parametrize("kind", ["function", pytest.param("class", marks=pytest.mark.slow)])
 def test_a_criterion(here, capsys, body, kind):
     if kind == "class":
         code = f"class f:\n  def __call__(self, x):\n{body}\n"

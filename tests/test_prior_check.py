@@ -79,7 +79,9 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 5))]
+)
 def test_a_prior_whose_draws_are_those_of_its_density_passes(name, seed):
     check_prior(Prior(*RIGHT[name]), derived_generator(seed))
 
