@@ -29,7 +29,7 @@ from btgm_cli.tuned.flows import save_flow
 
 
 class RunJournal:
-    """A `core.Journal` in a run directory.
+    """A `core.results.Journal` in a run directory.
 
     Args:
         path: the run directory, whose lock the caller holds.

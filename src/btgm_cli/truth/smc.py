@@ -53,7 +53,7 @@ class Rung:
 
 
 class Prior(Protocol):
-    """What particles start from; a `core.GenerativeModel` is one."""
+    """What particles start from; a `core.contracts.GenerativeModel` is one."""
 
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
         """n draws of p, shape (n, D)."""

@@ -51,7 +51,7 @@ class Generator(StoredNetwork):
 
 
 class Gan(StandardNormal, nn.Module):
-    """A frozen generator with its prior N(0, I): a `core.GenerativeModel`.
+    """A frozen generator with its prior N(0, I): a `core.contracts.GenerativeModel`.
 
     Args:
         generator: The network to freeze.

@@ -15,7 +15,7 @@ SAMPLE = "sample"
 
 
 class Vae(StandardNormal, nn.Module):
-    """A frozen VAE that decodes to the mean curve: a `core.GenerativeModel`.
+    """A frozen VAE that decodes to the mean curve: a `core.contracts.GenerativeModel`.
 
     Args:
         network: The network to freeze.
@@ -31,7 +31,7 @@ class Vae(StandardNormal, nn.Module):
 
 
 class StochasticVae(Vae):
-    """A frozen VAE whose curves given z are random: also a `core.StochasticDecoder`."""
+    """A frozen VAE whose curves given z are random: also a `core.contracts.StochasticDecoder`."""
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n noises of unit variance, correlated in time, shape (n, points)."""
