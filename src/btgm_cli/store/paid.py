@@ -13,6 +13,7 @@ import time
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -49,7 +50,7 @@ class PaidValues:
 
     def keep(self, key: str, values: Tensor) -> None:
         """Keep what has just been evaluated; it is on disk within `EVERY` seconds of work."""
-        self._new[key] = values.detach().cpu()
+        self._new[key] = values.detach().cpu().clone(memory_format=torch.contiguous_format)
         if time.monotonic() - self._flushed >= EVERY:
             self.flush()
 
