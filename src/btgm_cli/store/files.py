@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,14 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what kills left half-written in a folder that no other process writes to now."""
     for file in folder.glob(f"{TEMPORARY}*"):
         file.unlink(missing_ok=True)
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Remove what kills left half-written of a file that no other process writes now."""
+    pattern = f"{re.escape(TEMPORARY + path.stem)}-\\w{{8}}{re.escape(path.suffix)}"
+    for file in path.parent.glob(f"{TEMPORARY}*"):
+        if re.fullmatch(pattern, file.name):
+            file.unlink(missing_ok=True)
 
 
 def file_hash(path: Path) -> str:

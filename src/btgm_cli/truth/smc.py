@@ -210,8 +210,9 @@ def _safe_step(f: Tensor, share: float) -> float:
 
 def _unknown(found: Reference) -> Reference:
     """The same where the ladder has ended before: a guess whose errors nobody knows."""
-    errors = {"mean_se": math.nan, "kl_se": math.nan, "log_z_se": math.inf}
-    return replace(found, ess=0.0, reliable=False, **errors)
+    return replace(
+        found, mean_se=math.nan, kl_se=math.nan, log_z_se=math.inf, ess=0.0, reliable=False
+    )
 
 
 def _spread(values: Tensor) -> float:
