@@ -7,10 +7,12 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from btgm_cli.core.errors import SettingError
 
 TEMPORARY = ".btgm-tmp-"
 
@@ -51,6 +53,23 @@ def remove_leftovers_of(path: Path) -> None:
     for file in path.parent.glob(f"{TEMPORARY}*"):
         if re.fullmatch(pattern, file.name):
             file.unlink(missing_ok=True)
+
+
+def require_free_of(folder: Path, names: Iterable[str], way_on: str = "") -> None:
+    """Refuse to write over what is in the folder that `out` named.
+
+    Args:
+        folder: where to write.
+        names: of the files to be written.
+        way_on: what else to do than to choose another folder.
+
+    Raises:
+        SettingError: names the first file that is there.
+    """
+    for name in names:
+        if (folder / name).exists():
+            ways = f"{way_on}choose another folder, or remove it"
+            raise SettingError("out", str(folder), f"already holds {name}; {ways}")
 
 
 def file_hash(path: Path) -> str:
