@@ -134,7 +134,8 @@ class Visits:
         self.flow.load_state_dict(point.flow_state)
         if self.acceptance:
             self.acceptance.load_state_dict(point.acceptance_state)
-            self._prior_charged |= self.acceptance.beta.item() == point.beta  # fitted there
+            fitted = self.acceptance.beta.item() == point.beta != 0
+            self._prior_charged = self._prior_charged or fitted
         self.reference.at(point.beta)  # what it spends depends on what it has been asked
 
     def _check_same(self, point: PathPoint, beta: float) -> None:
