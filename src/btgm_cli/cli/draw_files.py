@@ -81,7 +81,10 @@ class DrawFiles:
 
     def _require_free(self) -> None:
         """Refuse files that are in the way, unless a call for them did not end."""
-        begun = self.parts.are_there and not self._all[-1].exists()
+        begun = self.parts.are_there
+        if begun and all(path.exists() for path in self._all):  # killed amid the tidying up
+            self.parts.remove()
+            begun = False
         for path in self._all:
             if path.exists() and not begun:
                 expected = "exists already; choose another with out=FILE, or remove it"

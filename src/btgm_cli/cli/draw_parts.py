@@ -64,6 +64,16 @@ class DrawParts:
             yield
         shutil.rmtree(self.folder)
 
+    def remove(self) -> None:
+        """Remove the parts of a call that left all its files, unless it is still at it.
+
+        Raises:
+            SettingError: another process holds them.
+        """
+        with locked(self.folder, "out"):
+            pass
+        shutil.rmtree(self.folder)
+
     def is_whole(self, index: int) -> bool:
         """Is this part there, with every byte as it was written?"""
         with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(self.files[index]) as archive:

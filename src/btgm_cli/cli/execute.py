@@ -113,7 +113,7 @@ def _execute(job: Job, manifest: Manifest, path: Path) -> int:
         costs = _write_tables(job, result, path, journal)
     finally:
         journal.paid.flush()
-    journal.keep_seconds()
+    journal.finish()
     write_json(path / SUMMARY, summary(job, result, path, journal.seconds))
     _export(job, result, path)
     _tell(result, costs, command(job, result, path), path)

@@ -117,7 +117,6 @@ def _identity(request: Request, run: LoadedRun, beta: float, files: DrawFiles) -
     """All that the draws depend on, so that parts of other draws are never taken for them."""
     return {
         "run": str(run.run.path.resolve()),
-        "made_with": run.manifest.rows[run.index(beta)],
         "version": __version__,
         "beta": beta,
         "correct": str(request.correct),
@@ -125,6 +124,7 @@ def _identity(request: Request, run: LoadedRun, beta: float, files: DrawFiles) -
         "seed": request.seed,
         "threads": torch.get_num_threads(),
         "parts": list(files.parts.sizes),
+        "made_with": run.manifest.rows[run.index(beta)],
     }
 
 

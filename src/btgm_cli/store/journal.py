@@ -107,6 +107,11 @@ class RunJournal:
         """Keep the seconds until now, which later sittings add to."""
         self._keep(self._manifest)
 
+    def finish(self) -> None:
+        """Keep the seconds of the whole run, and no checkpoint of a point that is finished."""
+        self._training_file.unlink(missing_ok=True)
+        self.keep_seconds()
+
     def _keep(self, manifest: Manifest) -> None:
         """Write what is known of the directory, and begin to count anew from here."""
         self._manifest = replace(manifest, seconds=self.seconds)
