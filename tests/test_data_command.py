@@ -28,6 +28,7 @@ def test_data_that_cannot_be_had_is_told_in_one_line(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("BTGM_DATA_DIR", str(tmp_path / "empty"))
     Path("a.csv").touch()
     assert main(["data", *arguments]) == 2
     printed = capsys.readouterr()

@@ -240,7 +240,7 @@ def test_on_the_gan_the_log_of_a_class_comes_before_the_class(here, capsys, monk
         ("threads=0", "threads=0: must be"),
         ("device=tpu", "device='tpu': choose one of"),
         ("out=3", "out=3: must be a path"),
-        ("out=taken", "out='taken': already holds a ranking.csv"),
+        ("out=taken", "out='taken': already holds ranking.csv"),
         ("draws=5", "draws='5': unknown setting"),
         ("+draws=5", "draws=5: unknown setting"),
         ("hydra.run.dir=X", "hydra.run.dir='X': unknown setting"),

@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from btgm_cli import load_run
 from btgm_cli.cli import main
 from tests.test_cli import GAUSSIAN, SMALL, run_in
+from tests.test_kills import CASES, FIRST, TINY, go_on, left_by
 
 pytestmark = pytest.mark.slow  # real processes, which take seconds to start
 
@@ -141,3 +144,50 @@ def test_signals_are_handled_as_before_once_a_command_is_done(here):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     main(["report", "nowhere"])
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+KILLED = {
+    "path": [*CASES["path"], *TINY, "tuning.first_steps=300"],
+    "smc": [*CASES["smc"], *TINY, "tuning.n_particles=800"],
+    "gan": [*CASES["gan"], *TINY, "tuning.n_reference=2000"],
+}
+AIMS = ["manifest.json", "flow/001.safetensors", "flow/training.pt", "paid", "cost.csv"]
+"""Files whose coming is a moment to be killed at; the rest is left to chance."""
+
+
+def kill_when(process, path, aim, seconds):
+    """Kill as soon as a file is there, or after so long; was there anything left to kill?"""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline and not (path / aim).exists():
+        time.sleep(0.001)
+    alive = process.poll() is None
+    process.kill()
+    process.communicate()
+    return alive
+
+
+@pytest.mark.parametrize(("case", "runs"), [("path", 6), ("smc", 8), ("gan", 4)])
+def test_runs_of_killed_processes_end_as_the_unbroken_one(here, monkeypatch, case, runs):
+    """SIGKILL at aimed moments and at random ones, several to a run; then it may end."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (here / "criterion").mkdir()
+    (here / "criterion" / "first.yaml").write_text("_target_: far.First\n")
+    (here / "far.py").write_text(FIRST)
+    command, whole = ["run", *KILLED[case]], Path("whole")
+    started = time.monotonic()
+    process = begin(*command, "out=whole")
+    told_by(process)
+    length = time.monotonic() - started
+    assert process.returncode in (0, 3)
+    chance, kills = random.Random(case), 0
+    for number in range(runs):
+        path = Path(f"killed-{number}")
+        for aim in (AIMS[number % len(AIMS)], "nothing", "nothing"):
+            begun = (path / "manifest.json").is_file()
+            process = begin(*(["run", f"resume={path}"] if begun else [*command, f"out={path}"]))
+            kills += kill_when(process, path, aim, length * chance.uniform(0.3, 0.9))
+        assert go_on(path, command) in (0, 3)
+        assert left_by(path) == left_by(whole), f"run {number}"
+    sys.modules.pop("far", None)
+    print(f"{case}: {kills} kills of {runs} runs, all equal to the bit")
+    assert kills >= 2 * runs

@@ -132,6 +132,8 @@ class KilledError(Exception):
 class MemoryJournal:
     """Keeps what a run directory would, and kills the run after so many events."""
 
+    paid = None
+
     def __init__(self, events=10**9):
         self.kept, self.training, self.events = [], {}, events
 

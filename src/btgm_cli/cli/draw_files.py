@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import fields
+import zipfile
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
+from btgm_cli.cli.draw_parts import FIELDS, DrawParts, read_part
 from btgm_cli.core.errors import SettingError
-from btgm_cli.store.files import replacing
-from btgm_cli.tuned.correction import Draws
+from btgm_cli.store.files import remove_leftovers_of, replacing
 
 BYTES_PER_FILE = 200_000_000
 """About; more draws go to the next file."""
 
+BYTES_PER_PART, MOST_PER_PART = 64_000_000, 100_000
+"""What a kill may cost, and what is held in memory. Each part has a generator of its own."""
+
 
 class DrawFiles:
-    """The files that draws go to, each written whole once it is full.
+    """The files that draws go to, once all their parts are there.
 
     Args:
         path: a .npz or .parquet file; several get a number in their names.
@@ -33,54 +37,62 @@ class DrawFiles:
     """
 
     def __init__(self, path: Path, n: int, shape: tuple[int, ...]) -> None:
-        self.path = path
+        self.path, self.n = path, n
         _check_format(path, shape)
-        per_file = max(1, BYTES_PER_FILE // (4 * math.prod(shape) + 64))
-        self.per_file = min(n, per_file)
-        self.count = -(-n // self.per_file)
-        self.written: list[Path] = []
-        self._blocks: list[Draws] = []
-        self._held = 0
-        for name in [*map(self._name, range(self.count)), self.beside(".png")]:
-            if name.exists():
-                expected = "exists already; choose another with out=FILE"
-                raise SettingError("out", str(name), expected)
+        each = 4 * math.prod(shape) + 64
+        per_file = max(1, BYTES_PER_FILE // each)
+        per_part = min(per_file, MOST_PER_PART, max(1, BYTES_PER_PART // each))
+        self.parts_each = per_file // per_part
+        self.parts = DrawParts(path, _sizes(n, per_part))
+        self._require_free()
 
     def beside(self, suffix: str) -> Path:
         """A file of the same name with another suffix."""
         return self.path.with_suffix(suffix)
 
-    def add(self, draws: Draws) -> None:
-        """Take in draws; writes a file when enough are held."""
-        while len(draws):
-            room = self.per_file - self._held
-            self._blocks.append(draws.at(torch.arange(min(room, len(draws)))))
-            self._held += len(self._blocks[-1])
-            draws = draws.at(torch.arange(len(self._blocks[-1]), len(draws)))
-            if self._held == self.per_file:
-                self.flush()
+    @property
+    def names(self) -> list[Path]:
+        """The files, in order."""
+        count = -(-len(self.parts.sizes) // self.parts_each)
+        if count == 1:
+            return [self.path]
+        return [self.path.with_stem(f"{self.path.stem}-{index:05d}") for index in range(count)]
 
-    def flush(self) -> None:
-        """Write what is held."""
-        if not self._blocks:
-            return
-        path = self._name(len(self.written))
-        draws = joined(self._blocks)
-        self._blocks, self._held = [], 0
-        with replacing(path) as temporary:
-            _write(temporary, draws)
-        self.written.append(path)
+    def write(self) -> None:
+        """Put the parts together."""
+        for index, name in enumerate(self.names):
+            chosen = slice(index * self.parts_each, (index + 1) * self.parts_each)
+            sizes, parts = self.parts.sizes[chosen], self.parts.files[chosen]
+            with replacing(name) as temporary:
+                if name.suffix == ".npz":
+                    _write_npz(temporary, parts, sum(sizes))
+                else:
+                    _write_parquet(temporary, parts)
 
-    def _name(self, index: int) -> Path:
-        if self.count == 1:
-            return self.path
-        return self.path.with_stem(f"{self.path.stem}-{index:05d}")
+    def remove_leftovers(self) -> None:
+        """Remove what a kill left half-written, by the process that holds the parts."""
+        for path in self._all:
+            remove_leftovers_of(path)
+
+    @property
+    def _all(self) -> list[Path]:
+        """All that is written, what is written last at the end."""
+        return [*self.names, self.beside(".png"), self.beside(".json")]
+
+    def _require_free(self) -> None:
+        """Refuse files that are in the way, unless a call for them did not end."""
+        begun = self.parts.are_there
+        if begun and all(path.exists() for path in self._all):  # killed amid the tidying up
+            self.parts.remove()
+            begun = False
+        for path in self._all:
+            if path.exists() and not begun:
+                expected = "exists already; choose another with out=FILE, or remove it"
+                raise SettingError("out", str(path), expected)
 
 
-def joined(parts: Sequence[Draws]) -> Draws:
-    """The draws of all parts, in order."""
-    names = [field.name for field in fields(Draws)]
-    return Draws(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+def _sizes(n: int, each: int) -> list[int]:
+    return [each] * (n // each) + [n % each] * (n % each > 0)
 
 
 def _check_format(path: Path, shape: tuple[int, ...]) -> None:
@@ -93,13 +105,36 @@ def _check_format(path: Path, shape: tuple[int, ...]) -> None:
             raise SettingError("out", str(path), "needs pyarrow: pip install 'btgm[parquet]'")
 
 
-def _write(path: Path, draws: Draws) -> None:
-    arrays = {field.name: getattr(draws, field.name).cpu().numpy() for field in fields(Draws)}
-    if path.suffix == ".npz":
-        np.savez(path, **arrays)
-        return
-    columns = {
-        f"{name}{k}": arrays[name][:, k] for name in "xz" for k in range(arrays[name].shape[1])
-    }
-    columns |= {name: arrays[name] for name in ("log_q", "log_weight", "f")}
-    pd.DataFrame(columns).to_parquet(path)
+def _write_npz(path: Path, parts: Sequence[Path], n: int) -> None:
+    """What `np.savez` would write of n draws, with one field of one part in memory."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in FIELDS:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                for index, part in enumerate(parts):
+                    array = np.ascontiguousarray(read_part(part, name))
+                    if index == 0:
+                        header = np.lib.format.header_data_from_array_1_0(array)
+                        header["shape"] = (n, *array.shape[1:])
+                        np.lib.format.write_array_header_1_0(file, header)
+                    file.write(array.tobytes())
+
+
+def _write_parquet(path: Path, parts: Sequence[Path]) -> None:
+    """One row group for each part."""
+    pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    tables = (pyarrow.Table.from_pandas(frame, preserve_index=False) for frame in _frames(parts))
+    first = next(tables)
+    with parquet.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table)
+
+
+def _frames(parts: Sequence[Path]) -> Iterator[pd.DataFrame]:
+    """Each part as a table of vectors' coordinates and numbers."""
+    for part in parts:
+        arrays: dict[str, Any] = {name: read_part(part, name) for name in FIELDS}
+        columns = {
+            f"{name}{k}": arrays[name][:, k] for name in "xz" for k in range(arrays[name].shape[1])
+        }
+        yield pd.DataFrame(columns | {name: arrays[name] for name in ("log_q", "log_weight", "f")})

@@ -26,6 +26,7 @@ from btgm_cli.store.files import remove_leftovers, replacing, write_json
 from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.lock import locked
 from btgm_cli.store.manifest import Manifest, claim
+from btgm_cli.store.paid import PAID
 from btgm_cli.store.runs import (
     COST,
     FLOWS,
@@ -71,7 +72,7 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
     with cpu_threads(job.options.threads), locked(path):
         there = claim(path, manifest, resume=resume)
         with _logged(path):
-            for folder in (path, path / FLOWS, path / SAMPLES):
+            for folder in (path, path / FLOWS, path / SAMPLES, path / PAID):
                 remove_leftovers(folder)
             return _execute(job, there, path)
 
@@ -104,23 +105,35 @@ def _execute(job: Job, manifest: Manifest, path: Path) -> int:
     problem = job.problem
     draw = _draws_of(problem, job.options.samples)
     journal = RunJournal(path, manifest, problem.flow.settings, draw)
-    result = _tuned(job, journal)
+    for line in journal.paid.damaged:
+        log.warning(line)
+        print(line, file=sys.stderr)
+    try:
+        result = _tuned(job, journal)
+        costs = _write_tables(job, result, path, journal)
+    finally:
+        journal.paid.flush()
+    journal.finish()
+    write_json(path / SUMMARY, summary(job, result, path, journal.seconds))
+    _export(job, result, path)
+    _tell(result, costs, command(job, result, path), path)
+    return EXIT_CODES.get(result.status, MISSED)
+
+
+def _write_tables(job: Job, result: TuneResult, path: Path, journal: RunJournal) -> list[Price]:
+    """Write what the whole run tells, beside its rows; the prices are returned."""
     write_table(path / TRACE, result.trace)
     write_table(path / THEORY, _theory(result))
     _keep_reference(result, path / REFERENCE, _generator(job, "kept"))
     costs = prices(
-        result.f,
+        result.f.remembering(journal.paid, "price", *result.points[-1].weights),
         result.points,
         job.problem.settings.batch_size,
         result.reference,
         _generator(job, "price"),
     )
     write_table(path / COST, [asdict(price) for price in costs])
-    journal.keep_seconds()
-    write_json(path / SUMMARY, summary(job, result, path, journal.seconds))
-    _export(job, result, path)
-    _tell(result, costs, command(job, result, path), path)
-    return EXIT_CODES.get(result.status, MISSED)
+    return costs
 
 
 def _tuned(job: Job, journal: RunJournal) -> TuneResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +16,15 @@ from btgm_cli.cli.config import build_object, compose_config, values_of
 from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked, require_folder
 from btgm_cli.cli.tree import choices
-from btgm_cli.core.errors import BtgmError, SettingError
+from btgm_cli.core.errors import BtgmError, DataError, SettingError
 from btgm_cli.report.figure import PaperFigure
+from btgm_cli.store.files import require_free_of, write_json
 from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.store.manifest import ABSENT, MANIFEST, first_difference, read_manifest
 from btgm_cli.store.runs import SUMMARY
+
+OWNER = "figure.json"
+"""Says whose folder it is."""
 
 FIGURES = tuple(choices("figure"))
 
@@ -88,6 +93,7 @@ def main(argv: Sequence[str]) -> int:
     figure = load_figure(name, quick=request.quick)
     quick = QUICK if request.quick else ()
     asked = {run: [*overrides, *quick] for run, overrides in figure.runs().items()}
+    _claim(asked, out, name, quick=request.quick)
     written = figure.make(_runs(asked, out), out)
     print(out.joinpath(f"{name}.md").read_text())
     print("\n".join(map(str, written)))
@@ -108,11 +114,34 @@ def load_figure(name: str, *, quick: bool = False) -> PaperFigure:
     return figure
 
 
+def _places(asked: dict[str, list[str]], out: Path) -> dict[str, Path]:
+    """The directory of each run of a figure."""
+    return {name: out / "runs" / name for name in asked}
+
+
+def _claim(asked: dict[str, list[str]], out: Path, name: str, *, quick: bool) -> None:
+    """Make `out` the folder of this figure, unless another one, or another's run, is there."""
+    for run_name, place in _places(asked, out).items():
+        _refuse_another(place, compose_config("run", asked[run_name]))
+    file = out / OWNER
+    wanted = {"figure": name, "quick": quick}
+    if not file.is_file():
+        require_free_of(out, (f"{name}.md", f"{name}.csv"))
+        write_json(file, wanted)
+        return
+    try:
+        own = json.loads(file.read_text(encoding="utf-8"))
+        told = f"{own['figure']} with quick={str(own['quick']).lower()}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(file, f"is damaged ({type(error).__name__})") from error
+    if own != wanted:
+        expected = f"holds {told}; choose another folder or remove it"
+        raise SettingError("out", str(out), expected)
+
+
 def _runs(asked: dict[str, list[str]], out: Path) -> dict[str, LoadedRun]:
-    """The finished runs of a figure by their names; refused before any work where in the way."""
-    places = {name: out / "runs" / name for name in asked}
-    for name, overrides in asked.items():
-        _refuse_another(places[name], compose_config("run", overrides))
+    """The finished runs of a figure by their names."""
+    places = _places(asked, out)
     return {name: _finished(places[name], overrides) for name, overrides in asked.items()}
 
 

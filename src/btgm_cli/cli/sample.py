@@ -6,15 +6,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from btgm_cli.cli.draw_files import DrawFiles, joined
+from btgm_cli import __version__
+from btgm_cli.cli.draw_files import DrawFiles
+from btgm_cli.cli.draw_parts import DrawParts, read_part
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked, require_least
+from btgm_cli.cli.signals import Stopped
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
@@ -22,7 +26,7 @@ from btgm_cli.report import draw_draws
 from btgm_cli.store.files import write_json
 from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.truth.trust import doubt, too_dear
-from btgm_cli.tuned.correction import Correct, Corrector, Draws
+from btgm_cli.tuned.correction import Correct, Corrector
 from btgm_cli.tuned.model import TunedModel
 
 USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
@@ -33,7 +37,8 @@ USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
                   of the exact tilt, by way of the tuned model's; rejection is refused where one
                   would take more than 100 of those
   out=            a .npz file, or .parquet for vectors; by default DIR/draws/…npz. Many draws make
-                  several files, numbered
+                  several files, numbered; they are drawn in parts, and the same command goes on
+                  after a kill
   seed=0
   threads=        CPU threads; by default torch's choice. Other counts may change the last bits"""
 
@@ -85,12 +90,18 @@ def _sample(request: Request, run: LoadedRun) -> int:
     tuned = run.tuned(beta)
     path = request.out or run.run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
     files = DrawFiles(path, request.n, _shape(tuned))
-    generator = derived_generator(request.seed, "sample", request.correct, beta)
-    corrector = Corrector(tuned, run.f(beta), beta, generator)
+    corrector = Corrector(tuned, run.f(beta), beta, _generator(request, beta))
     if refused := too_dear(request.correct, corrector.pilot):
         return _told(f"no draws: {refused}")
-    _write(request, run, status, corrector, files)
-    print("\n".join(str(path) for path in [*files.written, files.beside(".png")]))
+    try:
+        with files.parts.held(_identity(request, run, beta, files)):
+            files.remove_leftovers()
+            _draw(corrector, request, files.parts)
+            _write(request, run, status, corrector, files)
+    except Stopped as stopped:
+        stopped.add_note("the same command goes on")
+        raise
+    print("\n".join(str(path) for path in [*files.names, files.beside(".png")]))
     whole = Status(run.summary.get("status", status))
     return _told(doubt(whole, status, request.correct, corrector.pilot))
 
@@ -102,14 +113,56 @@ def _told(trouble: str) -> int:
     return 3 if trouble else 0
 
 
+def _identity(request: Request, run: LoadedRun, beta: float, files: DrawFiles) -> dict[str, Any]:
+    """All that the draws depend on, so that parts of other draws are never taken for them."""
+    return {
+        "run": str(run.run.path.resolve()),
+        "version": __version__,
+        "beta": beta,
+        "correct": str(request.correct),
+        "n": request.n,
+        "seed": request.seed,
+        "threads": torch.get_num_threads(),
+        "parts": list(files.parts.sizes),
+        "made_with": run.manifest.rows[run.index(beta)],
+    }
+
+
+def _draw(corrector: Corrector, request: Request, parts: DrawParts) -> None:
+    """Draw the parts that are not there yet, each from a generator of its own."""
+    missing = [index for index in range(len(parts.sizes)) if not parts.is_whole(index)]
+    there = request.n - sum(parts.sizes[index] for index in missing)
+    if there:
+        print(f"going on: {there:,} of {request.n:,} draws are there", flush=True)
+    with tqdm(total=request.n, initial=there, desc="draws", unit="draw", disable=None) as bar:
+        for index in missing:
+            if index:  # the first goes on where the pilot ended
+                corrector.generator = _generator(request, corrector.beta, index)
+            _draw_part(corrector, request, parts, index, bar)
+
+
+def _draw_part(
+    corrector: Corrector, request: Request, parts: DrawParts, index: int, bar: tqdm
+) -> None:
+    before, size, blocks, done = corrector.f_evals, parts.sizes[index], [], 0
+    for block in corrector.draws(request.correct):
+        blocks.append(block.at(torch.arange(min(len(block), size - done))))
+        done += len(blocks[-1])
+        bar.update(len(blocks[-1]))
+        if done == size:
+            break
+    parts.write(index, blocks, corrector.f_evals - before)
+
+
 def _write(
     request: Request, run: LoadedRun, status: Status, corrector: Corrector, files: DrawFiles
 ) -> None:
-    """Draw, and write the draws, a picture of the first ones, and what they are."""
-    first = _stream(corrector, request, files)
+    """Write the draws, a picture of the first ones, and what they are."""
+    files.write()
     heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
     heading += f"β = {corrector.beta:.4g} · correct={request.correct} · verdict: {status}"
-    draw_draws(first.x.float().cpu().numpy(), heading, files.beside(".png"))
+    first = read_part(files.parts.files[0], "x")[:SHOWN]
+    draw_draws(first.astype(np.float32), heading, files.beside(".png"))
     pilot = corrector.pilot
     about = {
         "run": str(run.run.path),
@@ -118,8 +171,8 @@ def _write(
         "n": request.n,
         "seed": request.seed,
         "threads": torch.get_num_threads(),
-        "files": [path.name for path in files.written],
-        "criterion_evaluations": corrector.f_evals,
+        "files": [path.name for path in files.names],
+        "criterion_evaluations": len(pilot.log_weights) + files.parts.f_evals,
         "log_z": pilot.log_z,
         "ess_fraction": pilot.ess_fraction,
         "pareto_k": pilot.pareto_k if np.isfinite(pilot.pareto_k) else None,
@@ -128,22 +181,8 @@ def _write(
     write_json(files.beside(".json"), about)
 
 
-def _stream(corrector: Corrector, request: Request, files: DrawFiles) -> Draws:
-    """Hand the draws to the files; returns the first ones."""
-    first: list[Draws] = []
-    done = 0
-    with tqdm(total=request.n, desc="draws", unit="draw", disable=None) as bar:
-        for block in corrector.draws(request.correct):
-            part = block.at(torch.arange(min(len(block), request.n - done)))
-            if sum(map(len, first)) < SHOWN:
-                first.append(part.at(torch.arange(min(len(part), SHOWN))))
-            files.add(part)
-            done += len(part)
-            bar.update(len(part))
-            if done == request.n:
-                break
-    files.flush()
-    return joined(first)
+def _generator(request: Request, beta: float, *part: int) -> torch.Generator:
+    return derived_generator(request.seed, "sample", request.correct, beta, *part)
 
 
 def _shape(tuned: TunedModel) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from btgm_cli.core.contracts import (
     Summed,
 )
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.results import Paid
 from btgm_cli.core.seeds import derived_generator
 
 CHUNK = 1000
@@ -55,6 +58,8 @@ class LatentCriterion:
         self.model, self.criterion = model, criterion
         self._noise_of = f_samples, seed, device
         self._noise: Tensor | None = None
+        self._paid: Paid | None = None
+        self._name = ""
         if isinstance(model, StochasticDecoder):
             noise = model.noise(f_samples or F_SAMPLES, derived_generator(seed, "decoder"))
             self._noise = noise.to(device)
@@ -66,6 +71,17 @@ class LatentCriterion:
         """Another criterion's, with the same noise."""
         return LatentCriterion(self.model, criterion, *self._noise_of)
 
+    def remembering(self, paid: Paid | None, *name: object) -> LatentCriterion:
+        """The same, but values without gradient that `paid` knows are not evaluated again.
+
+        Args:
+            paid: where values are kept; None remembers nothing.
+            name: tells this f̂ from others that `paid` keeps values of.
+        """
+        twin = copy(self)
+        twin._paid, twin._name = paid, repr(name)
+        return twin
+
     @property
     def is_stochastic(self) -> bool:
         """Is it a mean over draws of x?"""
@@ -73,12 +89,13 @@ class LatentCriterion:
 
     def __call__(self, z: Tensor) -> Tensor:
         """f̂ of shape (n,) for z of shape (n, D), differentiable in z where f is."""
-        return self._mean(self.criterion(self._decoded(z)))
+        return self._recalled("f", z, lambda: self._mean(self.criterion(self._decoded(z))))
 
     def terms(self, z: Tensor) -> Tensor:
         """Each term of a sum, as f̂ᵢ of shape (n, terms), for z of shape (n, D)."""
-        assert isinstance(self.criterion, Summed)
-        return self._mean(self.criterion.parts(self._decoded(z)))
+        criterion = self.criterion
+        assert isinstance(criterion, Summed)
+        return self._recalled("terms", z, lambda: self._mean(criterion.parts(self._decoded(z))))
 
     def with_classes(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
         """f̂ (n,) without gradient, and the classes of all x, where the criterion knows them."""
@@ -92,6 +109,18 @@ class LatentCriterion:
         with torch.no_grad():
             x = draw_x(self.model, z, generator)
             return self.criterion(x) if self._noise is None else self(z), x
+
+    def _recalled(self, what: str, z: Tensor, evaluated: Callable[[], Tensor]) -> Tensor:
+        """What is known of exactly this z (n, D), else what is evaluated."""
+        if self._paid is None or torch.is_grad_enabled():
+            return evaluated()
+        content = z.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        key = hashlib.sha256(f"{what} {self._name} {z.dtype} ".encode() + content).hexdigest()
+        values = self._paid.recall(key)
+        if values is None:
+            values = evaluated()
+            self._paid.keep(key, values)
+        return values.to(z.device)
 
     def _decoded(self, z: Tensor) -> Tensor:
         """All x of all z, shape (f_samples · n, *X), the first of each z first."""

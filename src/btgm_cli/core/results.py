@@ -184,8 +184,25 @@ class PathPoint:
         return self.verdict.status
 
 
+class Paid(Protocol):
+    """Values of f that have been paid for, by what they are of."""
+
+    def recall(self, key: str) -> Tensor | None:
+        """What an earlier sitting kept; None where it has to be evaluated."""
+        ...
+
+    def keep(self, key: str, values: Tensor) -> None:
+        """Keep what has just been evaluated."""
+        ...
+
+
 class Journal(Protocol):
     """Where a run keeps what it has finished, so that a kill loses at most the step in flight."""
+
+    @property
+    def paid(self) -> Paid | None:
+        """Values of f that need not be evaluated again, where they are kept."""
+        ...
 
     def points(self) -> list[PathPoint]:
         """The points finished by an earlier, interrupted run, in order."""

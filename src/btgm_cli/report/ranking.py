@@ -17,6 +17,7 @@ from btgm_cli.report.style import REFERENCE, SMALL, TITLE, TUNED, Array, in_hous
 from btgm_cli.store.runs import read_table
 
 RANKING, NORMS, ABOUT = "ranking.csv", "norms.npz", "ranking.json"
+PICTURES = ("ranking.png", "ranking.pdf")
 """What the picture is drawn from."""
 
 MOST_COLUMNS = 4
@@ -47,8 +48,7 @@ def draw_ranking(path: Path) -> list[Path]:
     heading = f"{about['model']} · {about['n']:,} draws of p · the easiest first"
     heading += ", its outline in blue in the others" if len(norms) > 1 else ""
     figure = ranking_figure(read_table(path / RANKING), norms, heading)
-    pictures = [path / f"ranking.{kind}" for kind in ("png", "pdf")]
-    return [save(figure, picture) for picture in pictures]
+    return [save(figure, path / name) for name in PICTURES]
 
 
 @in_house_style

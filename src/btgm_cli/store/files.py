@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from btgm_cli.core.errors import SettingError
 
 TEMPORARY = ".btgm-tmp-"
 
@@ -42,6 +45,31 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what kills left half-written in a folder that no other process writes to now."""
     for file in folder.glob(f"{TEMPORARY}*"):
         file.unlink(missing_ok=True)
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Remove what kills left half-written of a file that no other process writes now."""
+    pattern = f"{re.escape(TEMPORARY + path.stem)}-\\w{{8}}{re.escape(path.suffix)}"
+    for file in path.parent.glob(f"{TEMPORARY}*"):
+        if re.fullmatch(pattern, file.name):
+            file.unlink(missing_ok=True)
+
+
+def require_free_of(folder: Path, names: Iterable[str], way_on: str = "") -> None:
+    """Refuse to write over what is in the folder that `out` named.
+
+    Args:
+        folder: where to write.
+        names: of the files to be written.
+        way_on: what else to do than to choose another folder.
+
+    Raises:
+        SettingError: names the first file that is there.
+    """
+    for name in names:
+        if (folder / name).exists():
+            ways = f"{way_on}choose another folder, or remove it"
+            raise SettingError("out", str(folder), f"already holds {name}; {ways}")
 
 
 def file_hash(path: Path) -> str:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from btgm_cli.core.results import PathPoint, State
 from btgm_cli.store.files import replacing
 from btgm_cli.store.manifest import Manifest, write_manifest
+from btgm_cli.store.paid import PaidValues
 from btgm_cli.store.rows import result_of, row_of
 from btgm_cli.store.runs import (
     FLOWS,
@@ -53,6 +54,7 @@ class RunJournal:
         self._started = time.perf_counter()
         self.flow_settings = flow_settings
         self.draw = draw
+        self.paid = PaidValues(path, manifest)
         self._told: Callable[[PathPoint], None] = lambda point: None
         rows = read_table(path / PARETO).to_dict("records")
         self._points = [self._read(k, row) for k, row in enumerate(rows)]
@@ -105,10 +107,16 @@ class RunJournal:
         """Keep the seconds until now, which later sittings add to."""
         self._keep(self._manifest)
 
+    def finish(self) -> None:
+        """Keep the seconds of the whole run, and no checkpoint of a point that is finished."""
+        self._training_file.unlink(missing_ok=True)
+        self.keep_seconds()
+
     def _keep(self, manifest: Manifest) -> None:
         """Write what is known of the directory, and begin to count anew from here."""
         self._manifest = replace(manifest, seconds=self.seconds)
         self._started = time.perf_counter()
+        self.paid.flush()
         write_manifest(self.path, self._manifest)
 
     def _read(self, index: int, row: dict[Any, Any]) -> PathPoint:

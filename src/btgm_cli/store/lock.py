@@ -21,8 +21,8 @@ LOCK, HOLDER = ".lock", ".lock.json"
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the run directory `path`; made if there is none.
+def locked(path: Path, setting: str = "run directory") -> Iterator[None]:
+    """Hold the folder `path`, which messages call by this setting; made if there is none.
 
     The kernel holds the lock and frees it when the process dies, however it does; who holds it
     stands in a file beside, for those who wait. What a dead process left there is overwritten.
@@ -36,10 +36,10 @@ def locked(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         text = f"is in use by {_holder(path / HOLDER)}"
-        raise SettingError("run directory", str(path), text) from None
+        raise SettingError(setting, str(path), text) from None
     except OSError as error:
         text = f"cannot be written to ({error.strerror})"
-        raise SettingError("run directory", str(path), text) from error
+        raise SettingError(setting, str(path), text) from error
     try:
         write_json(path / HOLDER, _identity())
         yield

@@ -103,7 +103,8 @@ def _ladder(
 
 def _smc_price(smc: TemperedSMC, beta: float, rejection: float) -> Price:
     evals, effective = smc.cost(beta)
-    return Price(beta, "smc", 0.0, evals / effective, _crossing(0.0, evals / effective, rejection))
+    each = evals / effective if effective > 0 else math.inf
+    return Price(beta, "smc", 0.0, each, _crossing(0.0, each, rejection))
 
 
 def _crossing(fixed: float, each: float, rejection: float) -> float:

@@ -9,13 +9,12 @@ else, so that their spread is the error of the result.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from btgm_cli.core.errors import BtgmError
 from btgm_cli.core.results import Particles, Reference
 from btgm_cli.tilt.bisection import bisect, half
 from btgm_cli.tilt.estimates import systematic
@@ -105,7 +104,14 @@ class TemperedSMC:
         self.ladder = [Rung(0.0, z, first, first.new_zeros(populations), self.f_evals)]
 
     def at(self, beta: float) -> Reference:
-        """The tilt at β: moments, KL and log Z in nats, with errors from the populations."""
+        """The tilt at β: moments, KL and log Z in nats, with errors from the populations.
+
+        Beyond the end of the ladder nothing is known: `log_z_se` is infinite.
+        """
+        found = self._estimated(beta)
+        return found if self._reaches(beta) else _unknown(found)
+
+    def _estimated(self, beta: float) -> Reference:
         rung, log_w = self._reweighted(beta)
         w = torch.softmax(log_w, -1)
         log_z_each = rung.log_z + torch.logsumexp(log_w, -1) - math.log(log_w.shape[-1])
@@ -154,18 +160,17 @@ class TemperedSMC:
 
     def _reweighted(self, beta: float) -> tuple[Rung, Tensor]:
         """The last rung at or below β, and its particles' log weights at β, shape (R, N)."""
-        while self.ladder[-1].beta < beta:
+        while not self._reaches(beta) and len(self.ladder) <= MOST_RUNGS:
             self._climb()
         rung = max((r for r in self.ladder if r.beta <= beta), key=lambda r: r.beta)
         return rung, (beta - rung.beta) * rung.f
 
+    def _reaches(self, beta: float) -> bool:
+        """Is the ladder, as it stands, long enough for β?"""
+        return self.ladder[-1].beta >= beta
+
     def _climb(self) -> None:
         """Add a rung: reweight as far as is safe, resample, and move until forgotten."""
-        if len(self.ladder) > MOST_RUNGS:
-            raise BtgmError(
-                f"tempered SMC got no further than β = {self.ladder[-1].beta:.4g} in {MOST_RUNGS} "
-                "steps; lower target.betas, target.C_D or target.rho"
-            )
         rung = self.ladder[-1]
         # A rung with more particles than the next can afford to lose as many.
         step = _safe_step(rung.f, RUNG_ESS * self._particles / rung.f.shape[-1])
@@ -201,6 +206,13 @@ def _safe_step(f: Tensor, share: float) -> float:
     while effective(high) > share and high * spread < 1e6:
         low, high = high, 2 * high
     return half(*bisect(lambda step: effective(step) > share, low, high, 40))
+
+
+def _unknown(found: Reference) -> Reference:
+    """The same where the ladder has ended before: a guess whose errors nobody knows."""
+    return replace(
+        found, mean_se=math.nan, kl_se=math.nan, log_z_se=math.inf, ess=0.0, reliable=False
+    )
 
 
 def _spread(values: Tensor) -> float:

@@ -76,6 +76,11 @@ SEVERITY = (
 )
 
 
+OUT_OF_REACH = Verdict(
+    Status.UNRELIABLE_REFERENCE, "tempered SMC does not reach so strong a tilt of this criterion"
+)
+
+
 def judge(figures: Figures, effort: Effort, thresholds: Thresholds) -> Verdict:
     """The verdict on one β."""
     if not math.isfinite(figures.reference.log_z):
@@ -126,6 +131,8 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
 def _without_reference(figures: Figures) -> Verdict:
     reference = figures.reference
     if reference.method == "smc":
+        if math.isinf(reference.log_z_se):
+            return OUT_OF_REACH
         why = f"log Z is known to ± {reference.log_z_se:.2g} nats only"
         return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
     why = f"{reference.ess:.3g} effective draws of p, Pareto k {reference.pareto_k:.2f}"

@@ -14,7 +14,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Journal, PathPoint, Progress, Status, Verdict
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
-from btgm_cli.truth.verdict import Thresholds, hopeless
+from btgm_cli.truth.verdict import OUT_OF_REACH, Thresholds, hopeless
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning.one_target import OneTarget, goal_of
@@ -195,6 +195,8 @@ def _remedy(verdict: Verdict, settings: Tuning) -> str:
         return ""
     if verdict.status is Status.OK_CORRECTED:
         return "correct=resample"
+    if verdict == OUT_OF_REACH:
+        return "ask for less: lower target.betas or target.C_D, or raise target.rho"
     if not verdict.to_raise:
         return "check the criterion for NaN or infinite values, or lower tuning.learning_rate"
     return " ".join(f"tuning.{name}={2 * getattr(settings, name)}" for name in verdict.to_raise)

@@ -72,10 +72,10 @@ class SeveralTargets:
 
     def first(self, visits: Visits) -> Tilt:
         """P itself, whose draws are those of every reference."""
-        problem = self._problem
+        problem, self._remembering = self._problem, visits.remembering
         generator = derived_generator(problem.seed, "reference", device=problem.device)
         self._z = problem.f.model.sample_prior(problem.settings.n_reference, generator)
-        self._prior = Reached(evaluate(problem.f.terms, self._z).double().cpu())
+        self._prior = Reached(evaluate(self._remembering(problem.f).terms, self._z).double().cpu())
         self.f_evals += len(self._z)
         weights = tuple(self._criterion.weights.values())
         visits.turn_to(problem.f, self._reference_of(weights), ())
@@ -123,7 +123,7 @@ class SeveralTargets:
     def _reference_of(self, weights: tuple[float, ...]) -> ReferenceSource:
         """The exact tilt of the sum with these weights, from the draws of p at hand."""
         problem, settings = self._problem, self._problem.settings
-        f = problem.f.of(self._criterion.weighted(weights))
+        f = self._remembering(problem.f.of(self._criterion.weighted(weights)), *weights)
         values = self._prior.f @ torch.tensor(weights, dtype=torch.double)
         return reference_for(
             f,
@@ -139,7 +139,7 @@ class SeveralTargets:
         n = self._problem.settings.n_eval
         z, _ = visits.tuned.draw(n, visits.generator("several", len(visits.points)))
         self.f_evals += n
-        return Reached(evaluate(self._problem.f.terms, z).double().cpu())
+        return Reached(evaluate(self._remembering(self._problem.f).terms, z).double().cpu())
 
     def _is_met(self, reached: Reached) -> bool:
         """Is every wish granted, and none by more than it asks unless it costs nothing?"""

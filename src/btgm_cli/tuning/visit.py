@@ -73,6 +73,7 @@ class Visits:
         self.points: list[PathPoint] = []
         self._passes, self._journal, self._observe = passes, journal, observe
         self._prior_pairs: Pairs | None = None
+        self._prior_charged = False
 
     @property
     def tuned(self) -> TunedModel:
@@ -85,7 +86,11 @@ class Visits:
         if self._reference is None:
             problem, settings = self._problem, self.settings
             self._reference = reference_for(
-                self.f, settings.n_reference, settings.n_particles, problem.seed, problem.device
+                self.remembering(self.f),
+                settings.n_reference,
+                settings.n_particles,
+                problem.seed,
+                problem.device,
             )
         return self._reference
 
@@ -94,7 +99,16 @@ class Visits:
     ) -> None:
         """Go on with another sum of the same terms, and its exact tilt."""
         self.f, self._reference, self.weights = f, reference, weights
-        self._prior_pairs = None
+        self._prior_pairs, self._prior_charged = None, False
+
+    def remembering(self, f: LatentCriterion, *weights: float) -> LatentCriterion:
+        """F, evaluated once alone where the journal keeps what has been paid for.
+
+        Args:
+            f: the criterion of the problem, or another sum of its terms.
+            weights: of the terms in that sum.
+        """
+        return f.remembering(self._journal.paid if self._journal else None, *weights)
 
     def visit(self, beta: float, enough: Callable[[Moments], bool]) -> PathPoint:
         """Tune at β, warm-started from the last point, and judge it; or take it as finished.
@@ -107,15 +121,22 @@ class Visits:
         if index < len(finished):
             point = finished[index]
             self._check_same(point, beta)
-            self.flow.load_state_dict(point.flow_state)
-            if self.acceptance:
-                self.acceptance.load_state_dict(point.acceptance_state)
+            self._take_over(point)
         else:
             point = self._tune_at(index, beta, enough)
             if self._journal:
                 self._journal.add_point(index, point)
         self.points.append(point)
         return point
+
+    def _take_over(self, point: PathPoint) -> None:
+        """Stand where the run stood when this point was finished."""
+        self.flow.load_state_dict(point.flow_state)
+        if self.acceptance:
+            self.acceptance.load_state_dict(point.acceptance_state)
+            fitted = self.acceptance.beta.item() == point.beta != 0
+            self._prior_charged = self._prior_charged or fitted
+        self.reference.at(point.beta)  # what it spends depends on what it has been asked
 
     def _check_same(self, point: PathPoint, beta: float) -> None:
         """A row counts as finished only for the tilt, and the kind of model, that is asked for."""
@@ -184,9 +205,11 @@ class Visits:
         if not is_needed(self.f, self.flow, beta, generator):
             return N_GUARD
         evals = N_GUARD
-        if self._prior_pairs is None:  # drawn once; charged to the β that needs them first
+        if self._prior_pairs is None:
             self._prior_pairs = self._prior_draws()
+        if not self._prior_charged:  # to the β that needs them first
             evals += N_PRIOR
+            self._prior_charged = True
         evals += fit_acceptance(
             acceptance,
             self.f,
@@ -204,7 +227,7 @@ class Visits:
         """Draws of p with f, for the acceptance alone: the reference has its own."""
         generator = self.generator("acceptance", "prior")
         z = self.f.model.sample_prior(N_PRIOR, generator)
-        return z, evaluate(self.f, z)
+        return z, evaluate(self.remembering(self.f, *self.weights), z)
 
     def _train_flow(self, index: int, beta: float) -> Training:
         settings, journal = self.settings, self._journal

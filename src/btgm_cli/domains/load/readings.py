@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btgm_cli.domains.load.build import HOUSEHOLDS_NAME, SHOWN, Built, build_weekly, write_weekly
-from btgm_cli.domains.load.weekly import load_file
+from btgm_cli.domains.load.weekly import ATTRIBUTION_NAME, FILE_NAME, load_file
+from btgm_cli.store.files import require_free_of
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,11 @@ class MeterReadings:
 
         Raises:
             DataError: a file cannot be used, or no whole week is left.
-            SettingError: no such time zone.
+            SettingError: no such time zone, or weekly load in the folder already.
         """
-        built = build_weekly(files, self.timezone)
         folder = Path(self.out) if self.out else load_file(self.data_dir).parent
+        require_free_of(folder, (FILE_NAME, HOUSEHOLDS_NAME, ATTRIBUTION_NAME))
+        built = build_weekly(files, self.timezone)
         path, attribution = write_weekly(built, files, folder)
         return [*_told(built), f"written: {path}", attribution]
 

@@ -8,11 +8,14 @@ from typing import Any, ClassVar, Protocol
 
 from btgm_cli.domains.pretraining.card import write_card
 from btgm_cli.domains.pretraining.gates import GateReport
-from btgm_cli.domains.pretraining.loop import run_loop
+from btgm_cli.domains.pretraining.loop import STATE_FILE, run_loop
 from btgm_cli.domains.pretraining.pictures import draw_losses
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.domains.pretraining.trainee import Trainee
 from btgm_cli.store.checkpoints import StoredNetwork, save_network
+from btgm_cli.store.files import require_free_of
+
+LOSSES = "losses.png"
 
 
 class Job(Protocol):
@@ -57,18 +60,22 @@ def train(kind: type[Job], settings: Any, run: RunSettings, command: str) -> Gat
         command: What a reader types to repeat it, for the card.
 
     Raises:
-        SettingError: A setting of the job, or the saved state of a resumed training, is unusable.
+        SettingError: A setting of the job, or the saved state of a resumed training, is unusable;
+            or another training is in the folder.
         DataError: The data are missing or damaged.
     """
+    weights = run.folder / f"{run.name}.safetensors"
+    if not run.resume:
+        own = (weights.name, weights.with_suffix(".json").name, STATE_FILE, LOSSES)
+        require_free_of(run.folder, own, "go on there with resume=true, ")
     job = kind(settings, run)
     trainee = job.trainee()
     record = run_loop(trainee, settings, run)
     network = trainee.network.cpu().eval()
     report = job.measure(network)
-    weights = run.folder / f"{run.name}.safetensors"
     save_network(weights, network)
     write_card(weights, command, asdict(settings), run, record, report, job.origin())
-    draw_losses(record.history, run.folder / "losses.png")
+    draw_losses(record.history, run.folder / LOSSES)
     job.draw(network, run.folder)
     return report
 

@@ -1,0 +1,120 @@
+"""Draws on their way to their file, in parts, so that a kill costs one part and memory holds one.
+
+They lie in a folder beside the file until all are there: `draws.npz.parts/` for `draws.npz`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from btgm_cli.core.errors import SettingError
+from btgm_cli.store.files import remove_leftovers, replacing, write_json
+from btgm_cli.store.lock import locked
+from btgm_cli.store.manifest import first_difference
+from btgm_cli.tuned.correction import Draws
+
+ABOUT = "about.json"
+F_EVALS = "f_evals"
+FIELDS = [field.name for field in fields(Draws)]
+
+
+class DrawParts:
+    """The parts of the draws that a file is to hold.
+
+    Args:
+        path: the file.
+        sizes: draws in each part.
+    """
+
+    def __init__(self, path: Path, sizes: Sequence[int]) -> None:
+        self.folder = path.with_name(f"{path.name}.parts")
+        self.sizes = sizes
+        self.files = [self.folder / f"{index:05d}.npz" for index in range(len(sizes))]
+
+    @property
+    def are_there(self) -> bool:
+        """Has a call begun that did not end?"""
+        return (self.folder / ABOUT).is_file()
+
+    @contextmanager
+    def held(self, about: dict[str, Any]) -> Iterator[None]:
+        """Hold the folder as one of these draws; removed behind a block that succeeds.
+
+        Args:
+            about: all that the draws depend on, as plain data.
+
+        Raises:
+            SettingError: another process holds it, or it has parts of other draws.
+        """
+        about = json.loads(json.dumps(about))
+        with locked(self.folder, "out"):
+            remove_leftovers(self.folder)
+            self._require_same(about)
+            write_json(self.folder / ABOUT, about)
+            yield
+        shutil.rmtree(self.folder)
+
+    def remove(self) -> None:
+        """Remove the parts of a call that left all its files, unless it is still at it.
+
+        Raises:
+            SettingError: another process holds them.
+        """
+        with locked(self.folder, "out"):
+            pass
+        shutil.rmtree(self.folder)
+
+    def is_whole(self, index: int) -> bool:
+        """Is this part there, with every byte as it was written?"""
+        with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(self.files[index]) as archive:
+            return archive.testzip() is None
+        return False
+
+    def write(self, index: int, blocks: Sequence[Draws], f_evals: int) -> None:
+        """Keep a part, and the evaluations of f that it took."""
+        draws = joined(blocks)
+        arrays = {name: getattr(draws, name).cpu().numpy() for name in FIELDS}
+        with replacing(self.files[index]) as temporary:
+            np.savez(temporary, allow_pickle=False, **arrays, **{F_EVALS: np.array(f_evals)})
+
+    @property
+    def f_evals(self) -> int:
+        """Evaluations of f behind all parts."""
+        return sum(int(read_part(file, F_EVALS)) for file in self.files)
+
+    def _require_same(self, about: dict[str, Any]) -> None:
+        """Refuse a folder with parts of other draws."""
+        if not self.are_there:
+            return
+        try:
+            own = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
+            found = first_difference(about, own)
+        except (OSError, ValueError, AttributeError):
+            found = (ABOUT, None, "damaged")
+        if found:
+            name, value, other = found
+            expected = f"has parts of other draws ({name}={other!r}, not {value!r}); "
+            expected += "go on with those, choose another with out=FILE, or remove the folder"
+            raise SettingError("out", str(self.folder), expected)
+
+
+def joined(parts: Sequence[Draws]) -> Draws:
+    """The draws of all parts, in order."""
+    return Draws(*(torch.cat([getattr(part, name) for part in parts]) for name in FIELDS))
+
+
+def read_part(file: Path, name: str) -> np.ndarray:
+    """One field of a part."""
+    with np.load(file) as arrays:
+        array: np.ndarray = arrays[name]
+    return array
