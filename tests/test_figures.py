@@ -1,6 +1,5 @@
 """`btgm figure`: quick figures from end to end, and the measures that they rest on."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -185,12 +184,12 @@ def test_a_finished_run_is_used_again_to_the_same_bytes(quick, monkeypatch, caps
 def test_an_interrupted_run_goes_on_whatever_its_verdict(quick, monkeypatch, code, expected):
     run = Path("outputs/figures/quick/fig6/runs/default")
     summary = run / "summary.json"
-    kept = json.loads(summary.read_text())
+    kept = summary.read_bytes()
     asked = []
 
     def resumed(argv):
         asked.append(argv)
-        summary.write_text(json.dumps(kept))
+        summary.write_bytes(kept)
         return code
 
     monkeypatch.setattr(figure.run, "main", resumed)

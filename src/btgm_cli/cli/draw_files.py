@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from btgm_cli.core.errors import SettingError
-from btgm_cli.store.files import replacing
+from btgm_cli.store.files import replacing, require_writable
 from btgm_cli.tuned.correction import Draws
 
 BYTES_PER_FILE = 200_000_000
@@ -35,6 +35,7 @@ class DrawFiles:
     def __init__(self, path: Path, n: int, shape: tuple[int, ...]) -> None:
         self.path = path
         _check_format(path, shape)
+        require_writable("out", path.parent)
         per_file = max(1, BYTES_PER_FILE // (4 * math.prod(shape) + 64))
         self.per_file = min(n, per_file)
         self.count = -(-n // self.per_file)

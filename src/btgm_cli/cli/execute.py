@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.cli.signals import Stopped
 from btgm_cli.cli.summary import command, summary
-from btgm_cli.core.errors import BtgmError
+from btgm_cli.core.errors import BtgmError, WriteError, in_one_line, reason_of
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
-from btgm_cli.store.files import remove_leftovers, replacing, write_json
+from btgm_cli.store.files import npy_bytes, remove_leftovers, write_bytes, write_json
 from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.lock import locked
 from btgm_cli.store.manifest import Manifest, claim
@@ -67,6 +67,7 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
     Raises:
         SettingError: the directory is in use, or another run's.
         DataError: a damaged file in it.
+        WriteError: there is no room, or no permission.
     """
     with cpu_threads(job.options.threads), locked(path):
         there = claim(path, manifest, resume=resume)
@@ -79,14 +80,17 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Log to `run.log`, how the run broke off among the rest."""
-    handler = logging.FileHandler(path / LOG, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = _log_file(path / LOG)
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
         yield
+    except WriteError as error:
+        error.add_note(f"what was finished is kept, btgm run resume={path} goes on")
+        log.error("%s", in_one_line(error))
+        raise
     except BtgmError as error:
         log.error("%s", error)
         raise
@@ -97,14 +101,35 @@ def _logged(path: Path) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk leaves incomplete and no more: what matters is told elsewhere."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Go on."""
+
+
+def _log_file(path: Path) -> _LogFile:
+    try:
+        handler = _LogFile(path, encoding="utf-8")
+    except OSError as error:
+        raise WriteError(path, reason_of(error) or 0) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return handler
 
 
 def _execute(job: Job, manifest: Manifest, path: Path) -> int:
     problem = job.problem
     draw = _draws_of(problem, job.options.samples)
     journal = RunJournal(path, manifest, problem.flow.settings, draw)
+    for warning in journal.warnings:
+        log.warning(warning)
+        print(f"btgm run: {warning}", file=sys.stderr)
     result = _tuned(job, journal)
+    journal.begin_tables()
     write_table(path / TRACE, result.trace)
     write_table(path / THEORY, _theory(result))
     _keep_reference(result, path / REFERENCE, _generator(job, "kept"))
@@ -119,6 +144,8 @@ def _execute(job: Job, manifest: Manifest, path: Path) -> int:
     journal.keep_seconds()
     write_json(path / SUMMARY, summary(job, result, path, journal.seconds))
     _export(job, result, path)
+    journal.keep_tables()
+    _draw(job, path)
     _tell(result, costs, command(job, result, path), path)
     return EXIT_CODES.get(result.status, MISSED)
 
@@ -173,12 +200,11 @@ def _keep_reference(result: TuneResult, path: Path, generator: torch.Generator) 
     """Write draws z of the exact tilt at the last β, as well as it is known, where it is."""
     if math.isfinite(result.points[-1].figures.reference.log_z):
         z = result.reference.particles(result.beta, KEPT, generator).z
-        with replacing(path) as temporary:
-            np.save(temporary, z.float().cpu().numpy())
+        write_bytes(path, npy_bytes(z.float().cpu().numpy()))
 
 
 def _export(job: Job, result: TuneResult, path: Path) -> None:
-    """Write what the configuration asks for beside the tables, or tell why not; then draw all."""
+    """Write what the configuration asks for beside the tables, or tell why not."""
     row = result.points[-1].status
     for name, export in job.exports.items():
         generator = _generator(job, name)
@@ -187,6 +213,10 @@ def _export(job: Job, result: TuneResult, path: Path) -> None:
         if refused:
             log.warning(refused)
             print(refused)
+
+
+def _draw(job: Job, path: Path) -> None:
+    """Draw all, from the files alone."""
     draw_all(read_run(path))
     for export in job.exports.values():
         export.draw(path)

@@ -13,13 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from btgm_cli.cli import run
 from btgm_cli.cli.config import build_object, compose_config, values_of
 from btgm_cli.cli.loading import load_run
-from btgm_cli.cli.settings import arguments, checked, require_folder
+from btgm_cli.cli.settings import arguments, checked
 from btgm_cli.cli.tree import choices
 from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.report.figure import PaperFigure
+from btgm_cli.store.files import require_writable
 from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.store.manifest import ABSENT, MANIFEST, first_difference, read_manifest
-from btgm_cli.store.runs import SUMMARY
+from btgm_cli.store.runs import SUMMARY, read_run
 
 FIGURES = tuple(choices("figure"))
 
@@ -57,10 +58,8 @@ class Request:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.out:
-            require_folder("out", self.out)
-            if (self.out / MANIFEST).is_file():
-                raise SettingError("out", str(self.out), "is a run directory; choose another")
+        if self.out and (self.out / MANIFEST).is_file():
+            raise SettingError("out", str(self.out), "is a run directory; choose another")
 
     def folder(self, name: str) -> Path:
         """Where a figure goes."""
@@ -85,6 +84,7 @@ def main(argv: Sequence[str]) -> int:
         raise SettingError("figure", name, f"choose one of {', '.join(FIGURES)}")
     request = checked(Request, arguments(settings))
     out = request.folder(name)
+    require_writable("out", out)
     figure = load_figure(name, quick=request.quick)
     quick = QUICK if request.quick else ()
     asked = {run: [*overrides, *quick] for run, overrides in figure.runs().items()}
@@ -109,10 +109,17 @@ def load_figure(name: str, *, quick: bool = False) -> PaperFigure:
 
 
 def _runs(asked: dict[str, list[str]], out: Path) -> dict[str, LoadedRun]:
-    """The finished runs of a figure by their names; refused before any work where in the way."""
+    """The finished runs of a figure by their names; refused before any work where in the way.
+
+    Raises:
+        SettingError: other runs are in the way.
+        DataError: a finished run is damaged.
+    """
     places = {name: out / "runs" / name for name in asked}
     for name, overrides in asked.items():
         _refuse_another(places[name], compose_config("run", overrides))
+        if (places[name] / SUMMARY).is_file():
+            read_run(places[name])
     return {name: _finished(places[name], overrides) for name, overrides in asked.items()}
 
 

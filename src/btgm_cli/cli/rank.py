@@ -31,7 +31,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report.ranking import ABOUT, NORMS, RANKING, draw_ranking
-from btgm_cli.store.files import replacing, write_json
+from btgm_cli.store.files import replacing, require_writable, write_json
 from btgm_cli.store.runs import write_table
 from btgm_cli.tuning.checks import check_model, fitting
 from btgm_cli.tuning.ranking import (
@@ -154,6 +154,7 @@ def _folder(out: Path | None, model: str) -> Path:
     path = out or Path("outputs", "rank", model, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
     if (path / RANKING).exists():
         raise SettingError("out", str(path), f"already holds a {RANKING}; choose another folder")
+    require_writable("out", path)
     return path
 
 

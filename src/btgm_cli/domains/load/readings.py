@@ -8,6 +8,7 @@ from pathlib import Path
 
 from btgm_cli.domains.load.build import HOUSEHOLDS_NAME, SHOWN, Built, build_weekly, write_weekly
 from btgm_cli.domains.load.weekly import load_file
+from btgm_cli.store.files import require_writable
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class MeterReadings:
             DataError: a file cannot be used, or no whole week is left.
             SettingError: no such time zone.
         """
-        built = build_weekly(files, self.timezone)
         folder = Path(self.out) if self.out else load_file(self.data_dir).parent
+        require_writable("out" if self.out else "data_dir", folder)
+        built = build_weekly(files, self.timezone)
         path, attribution = write_weekly(built, files, folder)
         return [*_told(built), f"written: {path}", attribution]
 

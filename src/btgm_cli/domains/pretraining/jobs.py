@@ -13,6 +13,7 @@ from btgm_cli.domains.pretraining.pictures import draw_losses
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.domains.pretraining.trainee import Trainee
 from btgm_cli.store.checkpoints import StoredNetwork, save_network
+from btgm_cli.store.files import require_writable
 
 
 class Job(Protocol):
@@ -60,6 +61,7 @@ def train(kind: type[Job], settings: Any, run: RunSettings, command: str) -> Gat
         SettingError: A setting of the job, or the saved state of a resumed training, is unusable.
         DataError: The data are missing or damaged.
     """
+    require_writable("out", run.folder)
     job = kind(settings, run)
     trainee = job.trainee()
     record = run_loop(trainee, settings, run)
