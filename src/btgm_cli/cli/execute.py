@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ import torch
 
 from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
-from btgm_cli.cli.signals import Stopped
+from btgm_cli.cli.run_log import logged
 from btgm_cli.cli.summary import command, summary
-from btgm_cli.core.errors import BtgmError, WriteError, in_one_line, reason_of
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
@@ -46,7 +44,6 @@ log = logging.getLogger(__name__)
 
 EXIT_CODES = {Status.OK: 0, Status.OK_CORRECTED: 0}
 MISSED = 3
-LOG = "run.log"
 
 KEPT = 1000
 """Draws of the reference that a run keeps."""
@@ -71,54 +68,10 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
     """
     with cpu_threads(job.options.threads), locked(path):
         there = claim(path, manifest, resume=resume)
-        with _logged(path):
+        with logged(path):
             for folder in (path, path / FLOWS, path / SAMPLES):
                 remove_leftovers(folder)
             return _execute(job, there, path)
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Log to `run.log`, how the run broke off among the rest."""
-    handler = _log_file(path / LOG)
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    except WriteError as error:
-        error.add_note(f"what was finished is kept, btgm run resume={path} goes on")
-        log.error("%s", in_one_line(error))
-        raise
-    except BtgmError as error:
-        log.error("%s", error)
-        raise
-    except Stopped as stopped:
-        log.warning("interrupted")
-        stopped.add_note(f"btgm run resume={path} goes on")
-        raise
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-        with suppress(OSError):
-            handler.close()
-
-
-class _LogFile(logging.FileHandler):
-    """A log that a full disk leaves incomplete and no more: what matters is told elsewhere."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Go on."""
-
-
-def _log_file(path: Path) -> _LogFile:
-    try:
-        handler = _LogFile(path, encoding="utf-8")
-    except OSError as error:
-        raise WriteError(path, reason_of(error) or 0) from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    return handler
 
 
 def _execute(job: Job, manifest: Manifest, path: Path) -> int:
