@@ -8,8 +8,8 @@ from importlib import import_module
 
 import btgm_cli
 from btgm_cli.cli.signals import Stopped, stoppable
-from btgm_cli.cli.streams import patient_streams
-from btgm_cli.core.errors import BtgmError, in_one_line, reason_of
+from btgm_cli.cli.streams import lost_output, patient_streams
+from btgm_cli.core.errors import BtgmError, DataError, in_one_line, reason_of
 
 COMMANDS = {
     "run": "tune a model towards a criterion",
@@ -55,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
             command = import_module(f"btgm_cli.cli.{argv[0]}")
             stopper.working = True
             code: int = command.main(argv[1:])
+            if lost := lost_output():
+                raise DataError("standard output", f"not all could be written ({lost})")
         except (BtgmError, OSError) as error:
             print(f"btgm {argv[0]}: {_line(error)}", file=sys.stderr)
             return 2

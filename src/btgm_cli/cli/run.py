@@ -89,8 +89,8 @@ def _prepare(cfg: DictConfig, *, sweep: bool) -> Job:
     place = cfg.hydra.sweep if sweep else cfg.hydra.run
     path = Path(place.dir, place.subdir if sweep else "")
     job = job_of(cfg, cfg.hydra)
+    require_writable("out", Path(place.dir))
     require_free(path, _manifest(cfg, job))
-    require_writable("out", path)
     if cfg.tuning.gradient == Gradient.AUTO and not job.problem.has_gradient:
         chosen = job.problem.settings.gradient
         print(f"the criterion has no gradient in z: tuning.gradient={chosen}")
