@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
     quick = QUICK if request.quick else ()
     asked = {run: [*overrides, *quick] for run, overrides in figure.runs().items()}
     written = figure.make(_runs(asked, out), out)
-    print(out.joinpath(f"{name}.md").read_text())
+    print(out.joinpath(f"{name}.md").read_text(encoding="utf-8"))
     print("\n".join(map(str, written)))
     sys.stdout.flush()
     return 0
