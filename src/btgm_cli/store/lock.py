@@ -38,7 +38,8 @@ def locked(path: Path) -> Iterator[None]:
         text = f"is in use by {_holder(path / HOLDER)}"
         raise SettingError("run directory", str(path), text) from None
     except OSError as error:
-        text = f"cannot be written to ({error.strerror})"
+        file = error.filename or path / LOCK
+        text = f"cannot be held: {file} cannot be written ({error.strerror})"
         raise SettingError("run directory", str(path), text) from error
     try:
         write_json(path / HOLDER, _identity())

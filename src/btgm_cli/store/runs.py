@@ -157,6 +157,8 @@ def _whole_rows(
         _require_columns(file, table, columns_of(PathPoint))
     for k, row in enumerate(table.to_dict("records")):
         try:
+            if k + 1 == len(table) and not file.read_bytes().endswith(b"\n"):
+                raise DataError(file, f"row {k} is cut")
             content = row_hash(PathPoint, {str(key): cell for key, cell in row.items()}, **WEIGHTS)
             if manifest:
                 manifest.require_row(path, k, content)
