@@ -1,6 +1,5 @@
 """`btgm figure`: quick figures from end to end, and the measures that they rest on."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -181,16 +180,30 @@ def test_a_finished_run_is_used_again_to_the_same_bytes(quick, monkeypatch, caps
     assert all(str(path.relative_to(Path.cwd())) in printed for path in before)
 
 
+@pytest.mark.parametrize("name", ["theory.csv", "pareto.csv", "summary.json", "samples/000.npy"])
+def test_a_damaged_run_is_told_before_any_work(quick, monkeypatch, capsys, name):
+    monkeypatch.setattr(figure.run, "main", None)
+    file = Path("outputs/figures/quick/fig6/runs/default", name)
+    kept = file.read_bytes()
+    file.write_bytes(kept[: len(kept) // 2])
+    try:
+        assert main(["figure", "fig6", "quick=true"]) == 2
+    finally:
+        file.write_bytes(kept)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"default/{name}: " in line
+
+
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (3, 0), (2, 2)])
 def test_an_interrupted_run_goes_on_whatever_its_verdict(quick, monkeypatch, code, expected):
     run = Path("outputs/figures/quick/fig6/runs/default")
     summary = run / "summary.json"
-    kept = json.loads(summary.read_text())
+    kept = summary.read_bytes()
     asked = []
 
     def resumed(argv):
         asked.append(argv)
-        summary.write_text(json.dumps(kept))
+        summary.write_bytes(kept)
         return code
 
     monkeypatch.setattr(figure.run, "main", resumed)

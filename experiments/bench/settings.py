@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from btgm_cli.cli.settings import arguments, checked, require_folder, require_least
+from btgm_cli.cli.settings import arguments, checked, require_least
 from btgm_cli.core.errors import SettingError
+from btgm_cli.store.files import require_writable
 
 PARTS = ("startup", "steps", "gan", "targets", "energy")
 
@@ -36,7 +37,7 @@ class Settings:
             expected = f"must be a comma list of {', '.join(PARTS)}"
             raise SettingError("parts", self.parts, expected)
         require_least(self, seeds=1)
-        require_folder("out", self.out)
+        require_writable("out", self.out)
 
     @property
     def chosen(self) -> list[str]:

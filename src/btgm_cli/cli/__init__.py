@@ -8,8 +8,8 @@ from importlib import import_module
 
 import btgm_cli
 from btgm_cli.cli.signals import Stopped, stoppable
-from btgm_cli.cli.streams import patient_streams
-from btgm_cli.core.errors import BtgmError
+from btgm_cli.cli.streams import lost_output, patient_streams
+from btgm_cli.core.errors import BtgmError, DataError, in_one_line, reason_of
 
 COMMANDS = {
     "run": "tune a model towards a criterion",
@@ -55,8 +55,10 @@ def main(argv: list[str] | None = None) -> int:
             command = import_module(f"btgm_cli.cli.{argv[0]}")
             stopper.working = True
             code: int = command.main(argv[1:])
-        except BtgmError as error:
-            print(f"btgm {argv[0]}: {error}", file=sys.stderr)
+            if lost := lost_output():
+                raise DataError("standard output", f"not all could be written ({lost})")
+        except (BtgmError, OSError) as error:
+            print(f"btgm {argv[0]}: {_line(error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt as stopped:
             notes = "".join(f": {note}" for note in getattr(stopped, "__notes__", ()))
@@ -64,3 +66,12 @@ def main(argv: list[str] | None = None) -> int:
             print(f"btgm {argv[0]}: {text}", file=sys.stderr)
             return stopped.exit_code if isinstance(stopped, Stopped) else 130
     return code
+
+
+def _line(error: BtgmError | OSError) -> str:
+    """An error in one line; what the system did not do for a reason that it gives is one, too."""
+    if isinstance(error, OSError):
+        if reason_of(error) is None:
+            raise error
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
+    return in_one_line(error)

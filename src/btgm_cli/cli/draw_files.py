@@ -15,7 +15,7 @@ import pandas as pd
 
 from btgm_cli.cli.draw_parts import FIELDS, DrawParts, read_part
 from btgm_cli.core.errors import SettingError
-from btgm_cli.store.files import remove_leftovers_of, replacing
+from btgm_cli.store.files import remove_leftovers_of, replacing, require_writable
 
 BYTES_PER_FILE = 200_000_000
 """About; more draws go to the next file."""
@@ -39,6 +39,7 @@ class DrawFiles:
     def __init__(self, path: Path, n: int, shape: tuple[int, ...]) -> None:
         self.path, self.n = path, n
         _check_format(path, shape)
+        require_writable("out", path.parent)
         each = 4 * math.prod(shape) + 64
         per_file = max(1, BYTES_PER_FILE // each)
         per_part = min(per_file, MOST_PER_PART, max(1, BYTES_PER_PART // each))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ import torch
 
 from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
-from btgm_cli.cli.signals import Stopped
+from btgm_cli.cli.run_log import logged
 from btgm_cli.cli.summary import command, summary
-from btgm_cli.core.errors import BtgmError
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
-from btgm_cli.store.files import remove_leftovers, replacing, write_json
+from btgm_cli.store.files import npy_bytes, remove_leftovers, write_bytes, write_json
 from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.lock import locked
 from btgm_cli.store.manifest import Manifest, claim
@@ -47,7 +45,6 @@ log = logging.getLogger(__name__)
 
 EXIT_CODES = {Status.OK: 0, Status.OK_CORRECTED: 0}
 MISSED = 3
-LOG = "run.log"
 
 KEPT = 1000
 """Draws of the reference that a run keeps."""
@@ -68,54 +65,34 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
     Raises:
         SettingError: the directory is in use, or another run's.
         DataError: a damaged file in it.
+        WriteError: there is no room, or no permission.
     """
     with cpu_threads(job.options.threads), locked(path):
         there = claim(path, manifest, resume=resume)
-        with _logged(path):
+        with logged(path):
             for folder in (path, path / FLOWS, path / SAMPLES, path / PAID):
                 remove_leftovers(folder)
             return _execute(job, there, path)
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Log to `run.log`, how the run broke off among the rest."""
-    handler = logging.FileHandler(path / LOG, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    except BtgmError as error:
-        log.error("%s", error)
-        raise
-    except Stopped as stopped:
-        log.warning("interrupted")
-        stopped.add_note(f"btgm run resume={path} goes on")
-        raise
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-        handler.close()
 
 
 def _execute(job: Job, manifest: Manifest, path: Path) -> int:
     problem = job.problem
     draw = _draws_of(problem, job.options.samples)
     journal = RunJournal(path, manifest, problem.flow.settings, draw)
-    for line in journal.paid.damaged:
-        log.warning(line)
-        print(line, file=sys.stderr)
+    for warning in [*journal.warnings, *journal.paid.damaged]:
+        log.warning(warning)
+        print(f"btgm run: {warning}", file=sys.stderr)
     try:
         result = _tuned(job, journal)
+        journal.begin_tables()
         costs = _write_tables(job, result, path, journal)
     finally:
         journal.paid.flush()
     journal.finish()
     write_json(path / SUMMARY, summary(job, result, path, journal.seconds))
     _export(job, result, path)
+    journal.keep_tables()
+    _draw(job, path)
     _tell(result, costs, command(job, result, path), path)
     return EXIT_CODES.get(result.status, MISSED)
 
@@ -186,12 +163,11 @@ def _keep_reference(result: TuneResult, path: Path, generator: torch.Generator) 
     """Write draws z of the exact tilt at the last β, as well as it is known, where it is."""
     if math.isfinite(result.points[-1].figures.reference.log_z):
         z = result.reference.particles(result.beta, KEPT, generator).z
-        with replacing(path) as temporary:
-            np.save(temporary, z.float().cpu().numpy())
+        write_bytes(path, npy_bytes(z.float().cpu().numpy()))
 
 
 def _export(job: Job, result: TuneResult, path: Path) -> None:
-    """Write what the configuration asks for beside the tables, or tell why not; then draw all."""
+    """Write what the configuration asks for beside the tables, or tell why not."""
     row = result.points[-1].status
     for name, export in job.exports.items():
         generator = _generator(job, name)
@@ -200,6 +176,10 @@ def _export(job: Job, result: TuneResult, path: Path) -> None:
         if refused:
             log.warning(refused)
             print(refused)
+
+
+def _draw(job: Job, path: Path) -> None:
+    """Draw all, from the files alone."""
     draw_all(read_run(path))
     for export in job.exports.values():
         export.draw(path)

@@ -14,14 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from btgm_cli.cli import run
 from btgm_cli.cli.config import build_object, compose_config, values_of
 from btgm_cli.cli.loading import load_run
-from btgm_cli.cli.settings import arguments, checked, require_folder
+from btgm_cli.cli.settings import arguments, checked
 from btgm_cli.cli.tree import choices
 from btgm_cli.core.errors import BtgmError, DataError, SettingError
 from btgm_cli.report.figure import PaperFigure
-from btgm_cli.store.files import require_free_of, write_json
+from btgm_cli.store.files import require_free_of, require_writable, write_json
 from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.store.manifest import ABSENT, MANIFEST, first_difference, read_manifest
-from btgm_cli.store.runs import SUMMARY
+from btgm_cli.store.runs import SUMMARY, read_run
 
 OWNER = "figure.json"
 """Says whose folder it is."""
@@ -62,10 +62,8 @@ class Request:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.out:
-            require_folder("out", self.out)
-            if (self.out / MANIFEST).is_file():
-                raise SettingError("out", str(self.out), "is a run directory; choose another")
+        if self.out and (self.out / MANIFEST).is_file():
+            raise SettingError("out", str(self.out), "is a run directory; choose another")
 
     def folder(self, name: str) -> Path:
         """Where a figure goes."""
@@ -90,12 +88,13 @@ def main(argv: Sequence[str]) -> int:
         raise SettingError("figure", name, f"choose one of {', '.join(FIGURES)}")
     request = checked(Request, arguments(settings))
     out = request.folder(name)
+    require_writable("out", out)
     figure = load_figure(name, quick=request.quick)
     quick = QUICK if request.quick else ()
     asked = {run: [*overrides, *quick] for run, overrides in figure.runs().items()}
     _claim(asked, out, name, quick=request.quick)
     written = figure.make(_runs(asked, out), out)
-    print(out.joinpath(f"{name}.md").read_text())
+    print(out.joinpath(f"{name}.md").read_text(encoding="utf-8"))
     print("\n".join(map(str, written)))
     sys.stdout.flush()
     return 0
@@ -140,8 +139,15 @@ def _claim(asked: dict[str, list[str]], out: Path, name: str, *, quick: bool) ->
 
 
 def _runs(asked: dict[str, list[str]], out: Path) -> dict[str, LoadedRun]:
-    """The finished runs of a figure by their names."""
+    """The finished runs of a figure by their names.
+
+    Raises:
+        DataError: a finished run is damaged.
+    """
     places = _places(asked, out)
+    for place in places.values():
+        if (place / SUMMARY).is_file():
+            read_run(place)
     return {name: _finished(places[name], overrides) for name, overrides in asked.items()}
 
 

@@ -19,8 +19,8 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.store.checkpoints import checkpoints_in
 from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.store.manifest import require_run
-from btgm_cli.store.runs import read_run
+from btgm_cli.store.manifest import MANIFEST, PARETO, require_run
+from btgm_cli.store.runs import no_rows
 
 
 def load_model(name: str, **settings: Any) -> GenerativeModel:
@@ -90,7 +90,9 @@ def load_run(path: Path | str) -> LoadedRun:
         btgm_cli.core.errors.SettingError: run directory='elsewhere': ...
     """
     path = Path(path)
-    run, manifest = read_run(path), require_run(path)
+    if not (path / PARETO).is_file() and not (path / MANIFEST).is_file():
+        raise no_rows(path)
+    manifest = require_run(path)
     cfg = OmegaConf.create(manifest.settings)
     with_search_path([])  # a model of the user's own lies beside
 
@@ -105,7 +107,7 @@ def load_run(path: Path | str) -> LoadedRun:
         criterion = build_criterion(cfg, model)
         return LatentCriterion(model, criterion, cfg.tuning.f_samples, cfg.seed)
 
-    return LoadedRun(run, manifest, build_model, build_f)
+    return LoadedRun(path, manifest, build_model, build_f)
 
 
 def _load(group: str, name: str, settings: dict[str, Any]) -> Any:

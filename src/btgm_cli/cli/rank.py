@@ -31,7 +31,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report.ranking import ABOUT, NORMS, PICTURES, RANKING, draw_ranking
-from btgm_cli.store.files import replacing, require_free_of, write_json
+from btgm_cli.store.files import replacing, require_free_of, require_writable, write_json
 from btgm_cli.store.runs import write_table
 from btgm_cli.tuning.checks import check_model, fitting
 from btgm_cli.tuning.ranking import (
@@ -153,6 +153,7 @@ def _folder(out: Path | None, model: str) -> Path:
     """
     path = out or Path("outputs", "rank", model, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
     require_free_of(path, (RANKING, WALK, NORMS, ABOUT, *PICTURES))
+    require_writable("out", path)
     return path
 
 

@@ -21,8 +21,9 @@ from btgm_cli.cli.execute import execute
 from btgm_cli.cli.job import Job
 from btgm_cli.cli.overrides import each_job
 from btgm_cli.cli.tree import conf_dir
-from btgm_cli.core.errors import BtgmError, SettingError
+from btgm_cli.core.errors import BtgmError, SettingError, in_one_line
 from btgm_cli.store.checkpoints import checkpoints_in
+from btgm_cli.store.files import require_writable
 from btgm_cli.store.manifest import Manifest, require_free, require_run
 from btgm_cli.tuning import Gradient
 
@@ -88,6 +89,7 @@ def _prepare(cfg: DictConfig, *, sweep: bool) -> Job:
     place = cfg.hydra.sweep if sweep else cfg.hydra.run
     path = Path(place.dir, place.subdir if sweep else "")
     job = job_of(cfg, cfg.hydra)
+    require_writable("out", Path(place.dir))
     require_free(path, _manifest(cfg, job))
     if cfg.tuning.gradient == Gradient.AUTO and not job.problem.has_gradient:
         chosen = job.problem.settings.gradient
@@ -141,7 +143,7 @@ def _run_under_hydra(argv: list[str], prepared: dict[str, Job]) -> int:
             failures.append(error)
             codes.append(2)
             if sweep:  # the other jobs go on
-                print(f"btgm run: {error}", file=sys.stderr)
+                print(f"btgm run: {in_one_line(error)}", file=sys.stderr)
 
     arguments = sys.argv
     overrides = [argument for argument in argv if "=" in argument and argument[0] != "-"]

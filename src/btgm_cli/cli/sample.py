@@ -88,7 +88,7 @@ def _sample(request: Request, run: LoadedRun) -> int:
     row = run.pareto.iloc[run.index(request.beta)]
     beta, status = float(row["beta"]), Status(row["status"])
     tuned = run.tuned(beta)
-    path = request.out or run.run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
+    path = request.out or run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
     files = DrawFiles(path, request.n, _shape(tuned))
     corrector = Corrector(tuned, run.f(beta), beta, _generator(request, beta))
     if refused := too_dear(request.correct, corrector.pilot):
@@ -165,7 +165,7 @@ def _write(
     draw_draws(first.astype(np.float32), heading, files.beside(".png"))
     pilot = corrector.pilot
     about = {
-        "run": str(run.run.path),
+        "run": str(run.path),
         "beta": corrector.beta,
         "correct": str(request.correct),
         "n": request.n,

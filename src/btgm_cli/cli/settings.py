@@ -92,16 +92,6 @@ def require_least(settings: object, **least: float) -> None:
             raise SettingError(name, value, f"must be {smallest} or more")
 
 
-def require_folder(setting: str, path: Path) -> None:
-    """Refuse a path that is no folder and cannot become one.
-
-    Raises:
-        SettingError: names the setting.
-    """
-    if any(part.exists() and not part.is_dir() for part in (path, *path.parents)):
-        raise SettingError(setting, str(path), "must be a folder, or a new one's name")
-
-
 def unknown(name: str, known: Iterable[str], text: str = "unknown setting") -> str:
     """What to tell of a name that is none of `known`: the closest one, and all."""
     close = get_close_matches(name, list(known), n=1)

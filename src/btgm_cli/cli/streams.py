@@ -11,13 +11,22 @@ if TYPE_CHECKING:
 
 
 class _Pipe(io.FileIO):
-    """A file that goes on taking what is written when nobody reads any more."""
+    """A file that goes on taking what is written when nobody reads, or no disk takes it, any more.
+
+    Attributes:
+        fault: why something is lost, if a disk did not take it.
+    """
+
+    fault = ""
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write `data`, or drop it where the reader has gone, as `head` does."""
         try:
             return super().write(data)
         except BrokenPipeError:
+            return memoryview(data).nbytes
+        except OSError as error:
+            self.fault = error.strerror or str(error)
             return memoryview(data).nbytes
 
 
@@ -41,3 +50,10 @@ def patient_streams() -> None:
             write_through=stream.write_through,
         )
         setattr(sys, name, patient)
+
+
+def lost_output() -> str:
+    """Why the standard output is not whole; empty where it is, or nobody wants to read it."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw.fault if isinstance(raw, _Pipe) else ""

@@ -35,7 +35,7 @@ def pareto_figure(run: Run) -> Figure:
     figure = Figure(figsize=(4.8, 4.2), layout="constrained")
     axes = figure.subplots()
     drawn = draw_front(axes, run)
-    axes.set_title(title(run) + left_out(run), loc="left")
+    axes.set_title(title(run.summary) + left_out(run), loc="left")
     figure.legend(handles=legend_handles(run), loc="outside lower left")
     label_betas(axes, run, drawn)
     return figure

@@ -26,7 +26,7 @@ def samples_figure(run: Run) -> Figure:
     samples = [x if x.shape[1:] == shape else np.empty((0, *shape), np.float32) for x in samples]
     missing = len(labels) - len(samples)
     samples += [np.empty((0, *shape), np.float32)] * missing
-    return _draw(samples, labels, title(run))
+    return _draw(samples, labels, title(run.summary))
 
 
 @in_house_style

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-
-from btgm_cli.store.runs import Run
 
 Array = NDArray[np.float64]
 
@@ -69,10 +69,10 @@ def flags(frame: pd.DataFrame, name: str) -> NDArray[np.bool_]:
     return np.equal(column(frame, name), 1.0)
 
 
-def title(run: Run) -> str:
-    """Model, criterion and the verdict, on one line."""
-    model, criterion = run.summary.get("model", "?"), run.summary.get("criterion", "?")
-    return f"{model} / {criterion} · verdict: {run.summary.get('status', 'unfinished')}"
+def title(summary: Mapping[str, Any]) -> str:
+    """Model, criterion and the verdict of `summary.json`, on one line."""
+    model, criterion = summary.get("model", "?"), summary.get("criterion", "?")
+    return f"{model} / {criterion} · verdict: {summary.get('status', 'unfinished')}"
 
 
 def beta_text(beta: float) -> str:

@@ -36,7 +36,7 @@ def theory_figure(run: Run) -> Figure:
     for axes, name, label in zip(panels, ("mean_f", "kl"), (MEAN_LABEL, KL_LABEL), strict=True):
         _draw_panel(axes, run, name)
         axes.set(xlabel=BETA_LABEL, ylabel=label)
-    figure.suptitle(title(run) + left_out(run), x=0.01, ha="left", fontsize=TITLE)
+    figure.suptitle(title(run.summary) + left_out(run), x=0.01, ha="left", fontsize=TITLE)
     figure.legend(handles=legend_handles(run), loc="outside lower center", ncols=3)
     return figure
 

@@ -9,12 +9,17 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from btgm_cli.core.errors import SettingError
+import numpy as np
+
+from btgm_cli.core.errors import BtgmError, DataError, SettingError, WriteError, reason_of
 
 TEMPORARY = ".btgm-tmp-"
+PAGE = 4096
+"""Bytes; what a disk gives at least."""
 
 
 @contextmanager
@@ -23,7 +28,30 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix of `path`, which writers such as matplotlib read as the
     format. On an exception the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        WriteError: the system refuses, for lack of room or permission or whatever else.
     """
+    try:
+        with _temporary_beside(path) as temporary:
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+    except BtgmError:
+        raise
+    except Exception as error:  # each library has its own way to say that a disk is full
+        code = reason_of(error)
+        if code is None:
+            raise
+        raise WriteError(path, code) from error
+
+
+@contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{TEMPORARY}{path.stem}-"
     handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
@@ -31,14 +59,38 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(setting: str, folder: Path) -> None:
+    """Refuse a folder that cannot be written to, nor made: tried, and nothing is left of it.
+
+    Raises:
+        SettingError: names the setting, the place and the system's reason.
+    """
+    there = folder.absolute()
+    try:
+        while not _exists(there):
+            there = there.parent
+        if not there.is_dir():
+            raise SettingError(setting, str(folder), "must be a folder, or a new one's name")
+        with tempfile.TemporaryFile(prefix=TEMPORARY, dir=there) as file:
+            file.write(bytes(PAGE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        told = str(WriteError(there, error.errno or 0))
+        raise SettingError(setting, str(folder), told) from error
+
+
+def _exists(path: Path) -> bool:
+    """An `OSError` where the system does not even look, as for a name that is too long."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -87,3 +139,37 @@ def write_text(path: Path, text: str) -> None:
     """Write `text`, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """A `.npy` file's content; numpy's own way to a file does not tell why a disk is full."""
+    held = BytesIO()
+    np.save(held, array)
+    return held.getvalue()
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write bytes so that `read_sealed` finds out whether they are still the same, atomically."""
+    write_bytes(path, content + hashlib.sha256(content).digest())
+
+
+def read_sealed(path: Path) -> bytes:
+    """What `write_sealed` wrote.
+
+    Raises:
+        DataError: the file is damaged, or cannot be read.
+    """
+    try:
+        found = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})") from error
+    size = hashlib.sha256().digest_size
+    if hashlib.sha256(found[:-size]).digest() != found[-size:]:
+        raise DataError(path, "is damaged")
+    return found[:-size]

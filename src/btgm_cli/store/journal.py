@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,19 +11,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from btgm_cli.core.errors import DataError
 from btgm_cli.core.results import PathPoint, State
-from btgm_cli.store.files import replacing
-from btgm_cli.store.manifest import Manifest, write_manifest
+from btgm_cli.store.files import (
+    file_hash,
+    npy_bytes,
+    read_sealed,
+    replacing,
+    write_bytes,
+    write_sealed,
+)
+from btgm_cli.store.manifest import MANIFEST, PARETO, Manifest, write_manifest
 from btgm_cli.store.paid import PaidValues
-from btgm_cli.store.rows import result_of, row_of
+from btgm_cli.store.rows import result_of, row_hash, row_of
 from btgm_cli.store.runs import (
     FLOWS,
-    PARETO,
+    WEIGHTS,
     acceptance_file,
     flow_file,
-    read_table,
+    read_rows,
     samples_file,
     write_table,
 )
@@ -38,8 +48,14 @@ class RunJournal:
         flow_settings: what builds the flow again, stored with its weights.
         draw: samples to show, an array (n, *X), of a finished point.
 
+    Attributes:
+        warnings: what was damaged and is made again.
+
+    What is damaged and can be made again is: samples of a row, to the bit, and a training from its
+    start.
+
     Raises:
-        DataError: a row whose files are not those that it was made with.
+        DataError: a row that is not as it was made, or whose files are not.
     """
 
     def __init__(
@@ -56,8 +72,10 @@ class RunJournal:
         self.draw = draw
         self.paid = PaidValues(path, manifest)
         self._told: Callable[[PathPoint], None] = lambda point: None
-        rows = read_table(path / PARETO).to_dict("records")
+        self.warnings: list[str] = []
+        rows = read_rows(path, manifest).to_dict("records")
         self._points = [self._read(k, row) for k, row in enumerate(rows)]
+        self._training = self._read_training()
 
     @property
     def seconds(self) -> float:
@@ -82,9 +100,9 @@ class RunJournal:
             with replacing(files[-1]) as temporary:
                 save_file(point.acceptance_state, temporary)
         files.append(samples_file(self.path, index))
-        with replacing(files[-1]) as temporary:
-            np.save(temporary, self.draw(point))
-        self._keep(self._manifest.with_row(self.path, index, files))
+        write_bytes(files[-1], npy_bytes(self.draw(point)))
+        content = row_hash(PathPoint, row_of(point), **WEIGHTS)
+        self._keep(self._manifest.with_row(self.path, index, files, content))
         self._points.append(point)
         write_table(self.path / PARETO, [row_of(point) for point in self._points])
         self._training_file.unlink(missing_ok=True)
@@ -92,16 +110,28 @@ class RunJournal:
 
     def training_state(self, index: int) -> dict[str, Any] | None:
         """The checkpoint of the point in flight, if it is this one."""
-        if not self._training_file.is_file():
-            return None
-        state: dict[str, Any] = torch.load(self._training_file, weights_only=True)
-        return state["training"] if state["index"] == index else None
+        state: dict[str, Any] = self._training
+        return state["training"] if state.get("index") == index else None
 
     def save_training_state(self, index: int, state: dict[str, Any]) -> None:
         """Keep the checkpoint of the point in flight."""
-        with replacing(self._training_file) as temporary:
-            torch.save({"index": index, "training": state}, temporary)
+        held = io.BytesIO()
+        torch.save({"index": index, "training": state}, held)
+        write_sealed(self._training_file, held.getvalue())
         self.keep_seconds()
+
+    def begin_tables(self) -> None:
+        """Declare all that is made from the rows as unfinished."""
+        self._keep(replace(self._manifest, files={}))
+
+    def keep_tables(self) -> None:
+        """Declare it finished: the tables, arrays and JSON files beside the manifest."""
+        made = [*self.path.glob("*.csv"), *self.path.glob("*.npy"), *self.path.glob("*.json")]
+        own = (MANIFEST, PARETO)
+        names = sorted(file.name for file in made if file.name not in own and file.name[0] != ".")
+        self._keep(
+            replace(self._manifest, files={name: file_hash(self.path / name) for name in names})
+        )
 
     def keep_seconds(self) -> None:
         """Keep the seconds until now, which later sittings add to."""
@@ -121,13 +151,41 @@ class RunJournal:
 
     def _read(self, index: int, row: dict[Any, Any]) -> PathPoint:
         """The point of a row, with the weights that it was made with."""
-        self._manifest.require_row(self.path, index)
-        return result_of(
+        for file in self._manifest.row_files(self.path, index):
+            if file != samples_file(self.path, index):
+                self._manifest.require_row_file(self.path, index, file)
+        point = result_of(
             PathPoint,
             {str(name): value for name, value in row.items()},
-            flow_state=load_file(flow_file(self.path, index)),
+            flow_state=_weights(flow_file(self.path, index)),
             acceptance_state=read_acceptance(self.path, self._manifest, index),
         )
+        self._mend_samples(index, point)
+        return point
+
+    def _mend_samples(self, index: int, point: PathPoint) -> None:
+        """Draw a row's samples again where they are damaged and come out as they were."""
+        file = samples_file(self.path, index)
+        try:
+            self._manifest.require_row_file(self.path, index, file)
+        except DataError as error:
+            content = npy_bytes(self.draw(point))
+            if not self._manifest.is_row_file(self.path, index, file, content):
+                raise
+            write_bytes(file, content)
+            self.warnings.append(f"{error}; drawn again")
+
+    def _read_training(self) -> dict[str, Any]:
+        """The checkpoint of an interrupted training; empty where there is none of use."""
+        if not self._training_file.is_file():
+            return {}
+        try:
+            content = read_sealed(self._training_file)
+        except DataError as error:
+            self.warnings.append(f"{error}; this β is trained again from its start")
+            return {}
+        state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+        return state
 
     @property
     def _training_file(self) -> Path:
@@ -137,4 +195,12 @@ class RunJournal:
 def read_acceptance(path: Path, manifest: Manifest, index: int) -> State:
     """Weights of a row's learned acceptance; empty for a row that was made without one."""
     file = acceptance_file(path, index)
-    return load_file(file) if manifest.knows(path, index, file) else {}
+    return _weights(file) if manifest.knows(path, index, file) else {}
+
+
+def _weights(file: Path) -> State:
+    """Weights of a file that is known to be whole, or made by hand."""
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise DataError(file, f"is damaged ({error})") from error

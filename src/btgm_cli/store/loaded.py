@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,15 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.store.journal import read_acceptance
 from btgm_cli.store.manifest import Manifest
 from btgm_cli.store.rows import numbers_of
-from btgm_cli.store.runs import Run, flow_file
+from btgm_cli.store.runs import (
+    Run,
+    acceptance_file,
+    flow_file,
+    no_rows,
+    read_rows,
+    read_run,
+    read_summary,
+)
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.flows import load_flow
 from btgm_cli.tuned.model import TunedModel
@@ -23,23 +32,38 @@ class LoadedRun:
     """A run directory with its tables and its tuned models.
 
     Args:
-        run: the tables.
+        path: the directory.
         manifest: the settings that the run was started with, and what its rows were made with.
         build_model: makes the frozen generator, when it is first asked for.
         build_f: makes f̂ of that model, as the run was started with it.
+
+    Raises:
+        SettingError: there is no finished β.
+        DataError: a row or the summary is damaged.
     """
 
     def __init__(
         self,
-        run: Run,
+        path: Path,
         manifest: Manifest,
         build_model: Callable[[], GenerativeModel],
         build_f: Callable[[GenerativeModel], LatentCriterion],
     ) -> None:
-        self.run, self.manifest, self.config = run, manifest, manifest.settings
+        self.path, self.manifest, self.config = path, manifest, manifest.settings
         self._build_model, self._build_f = build_model, build_f
-        self.pareto = run.pareto
-        self.summary = run.summary
+        self.pareto = read_rows(path, manifest)
+        self.summary = read_summary(path, manifest)
+        if not len(self.pareto):
+            raise no_rows(path)
+
+    @cached_property
+    def run(self) -> Run:
+        """All tables, and the draws shown.
+
+        Raises:
+            DataError: a file that is missing, damaged or not as the run left it.
+        """
+        return read_run(self.path)
 
     def index(self, beta: float | None = None) -> int:
         """Which row of `pareto` has this β; by default the last.
@@ -81,10 +105,13 @@ class LoadedRun:
             DataError: a file that its row was made with is missing or another.
         """
         index = self.index(beta)
-        self.manifest.require_row(self.run.path, index)
-        acceptance = read_acceptance(self.run.path, self.manifest, index)
+        flow = flow_file(self.path, index)
+        for file in (flow, acceptance_file(self.path, index)):
+            if self.manifest.knows(self.path, index, file):
+                self.manifest.require_row_file(self.path, index, file)
+        acceptance = read_acceptance(self.path, self.manifest, index)
         return TunedModel(
             self.model,
-            load_flow(flow_file(self.run.path, index)),
+            load_flow(flow),
             Acceptance.of(acceptance) if acceptance else None,
         )

@@ -38,7 +38,8 @@ def locked(path: Path, setting: str = "run directory") -> Iterator[None]:
         text = f"is in use by {_holder(path / HOLDER)}"
         raise SettingError(setting, str(path), text) from None
     except OSError as error:
-        text = f"cannot be written to ({error.strerror})"
+        file = error.filename or path / LOCK
+        text = f"cannot be held: {file} cannot be written ({error.strerror})"
         raise SettingError(setting, str(path), text) from error
     try:
         write_json(path / HOLDER, _identity())

@@ -6,18 +6,20 @@ holds the run of these settings and no other's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from btgm_cli.core.errors import DataError, SettingError
 from btgm_cli.store.files import file_hash, write_json
-from btgm_cli.store.runs import PARETO
 
-MANIFEST = "manifest.json"
+MANIFEST, PARETO = "manifest.json", "pareto.csv"
+SEAL = "sha256"
 FORMAT = 1
+RESTORE = "put it back, or run again in another directory"
 ABSENT = object()
 
 
@@ -33,7 +35,9 @@ class Manifest:
         overrides: what was typed.
         checkpoints: SHA-256 of every checkpoint that the settings name, by setting.
         rows: for each row of `pareto.csv`, SHA-256 of the files that it was made with, by their
-            paths in the directory. A kill may leave one more than there are rows.
+            paths in the directory, and of the row itself, by the table's. A kill may leave one
+            more than there are rows.
+        files: SHA-256 of what the end of the run made from the rows, by name; empty before.
         seconds: of wall time, over all sittings.
         format: of this file.
     """
@@ -45,30 +49,76 @@ class Manifest:
     overrides: list[str]
     checkpoints: dict[str, str]
     rows: tuple[dict[str, str], ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     format: int = FORMAT
 
-    def with_row(self, path: Path, index: int, files: list[Path]) -> Manifest:
+    def with_row(self, path: Path, index: int, files: list[Path], row_hash: str) -> Manifest:
         """The same, once row `index` has been made with these files of the directory `path`."""
         row = {file.relative_to(path).as_posix(): file_hash(file) for file in files}
-        return replace(self, rows=(*self.rows[:index], row))
+        return replace(self, rows=(*self.rows[:index], row | {PARETO: row_hash}))
 
-    def require_row(self, path: Path, index: int) -> None:
-        """Refuse a row of the directory `path` whose files are not those that it was made with.
+    def row_files(self, path: Path, index: int) -> list[Path]:
+        """What row `index` of the directory `path` was made with.
+
+        Raises:
+            DataError: no such row was made.
+        """
+        if index >= len(self.rows):
+            raise DataError(path / PARETO, f"row {index} is unknown to {MANIFEST}")
+        return [path / name for name in self.rows[index] if name != PARETO]
+
+    def require_row(self, path: Path, index: int, row_hash: str) -> None:
+        """Refuse a row of `pareto.csv` that is not as it was made.
+
+        Raises:
+            DataError: names the row.
+        """
+        self.row_files(path, index)
+        if self.rows[index].get(PARETO, row_hash) != row_hash:
+            raise DataError(path / PARETO, f"row {index} is not as it was made; {RESTORE}")
+
+    def require_rows(self, path: Path, n: int) -> None:
+        """Refuse a `pareto.csv` of n rows where more were finished.
+
+        Raises:
+            DataError: names the table.
+        """
+        made = len(self.rows)
+        if n < (made if self.files else made - 1):
+            fault = f"has {n} rows, {MANIFEST} knows {made}; {RESTORE}"
+            raise DataError(path / PARETO, fault if n else f"is missing or empty; {RESTORE}")
+
+    def require_row_file(self, path: Path, index: int, file: Path) -> None:
+        """Refuse a file that is not the one that row `index` was made with.
 
         Raises:
             DataError: names the file.
         """
-        if index >= len(self.rows):
-            raise DataError(path / PARETO, f"row {index} is unknown to {MANIFEST}")
-        for name, content in self.rows[index].items():
-            file = path / name
-            if not file.is_file():
-                raise DataError(file, f"is missing; row {index} of {PARETO} was made with it")
-            if file_hash(file) != content:
-                raise DataError(
-                    file, f"is not the file that row {index} of {PARETO} was made with"
-                )
+        made = f"row {index} of {PARETO} was made with"
+        content = self.rows[index][file.relative_to(path).as_posix()]
+        if not file.is_file():
+            raise DataError(file, f"is missing; {made} it")
+        if _hash(file) != content:
+            raise DataError(file, f"is not the file that {made}")
+
+    def is_row_file(self, path: Path, index: int, file: Path, content: bytes) -> bool:
+        """Would this content be that of the file that row `index` was made with?"""
+        found = hashlib.sha256(content).hexdigest()
+        return self.rows[index][file.relative_to(path).as_posix()] == found
+
+    def require_file(self, file: Path) -> None:
+        """Refuse what the end of the run made, if it is not as it was made.
+
+        Raises:
+            DataError: names the file, and how to make it again.
+        """
+        content = self.files.get(file.name)
+        anew = f"btgm run resume={file.parent} makes it again"
+        if content and not file.is_file():
+            raise DataError(file, f"is missing; {anew}")
+        if content and _hash(file) != content:
+            raise DataError(file, f"is not as the run left it; {anew}")
 
     def knows(self, path: Path, index: int, file: Path) -> bool:
         """Was row `index` of the directory `path` made with this file?"""
@@ -114,6 +164,9 @@ def read_manifest(path: Path) -> Manifest | None:
         found = json.loads(file.read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
             raise DataError(file, f"has format {found['format']}; this btgm reads format {FORMAT}")
+        seal = found.pop(SEAL)
+        if _seal(found) != seal:
+            raise DataError(file, f"is not as it was written; {RESTORE}")
         manifest = Manifest(**found | {"rows": tuple(found["rows"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(file, f"is damaged ({type(error).__name__})") from error
@@ -126,8 +179,21 @@ def read_manifest(path: Path) -> Manifest | None:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write the manifest of the directory `path`."""
-    write_json(path / MANIFEST, asdict(manifest))
+    """Write the manifest of the directory `path`, sealed by the hash of its own content."""
+    content = asdict(manifest)
+    write_json(path / MANIFEST, content | {SEAL: _seal(content)})
+
+
+def _hash(file: Path) -> str:
+    try:
+        return file_hash(file)
+    except OSError as error:
+        raise DataError(file, f"cannot be read ({error.strerror})") from error
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what a manifest says, in its order."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def require_run(path: Path) -> Manifest:

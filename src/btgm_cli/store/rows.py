@@ -7,11 +7,13 @@ column.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 ResultT = TypeVar("ResultT")
 
@@ -42,10 +44,40 @@ def result_of(kind: type[ResultT], row: Mapping[str, Any], **given: Any) -> Resu
     """
     values = dict(given)
     for name, (column, hint) in _columns(kind).items():
-        if name not in given:
-            nested = is_dataclass(hint)
-            values[name] = result_of(hint, row) if nested else _parsed(hint, row[column])
+        if name in given:
+            continue
+        nested = is_dataclass(hint)
+        values[name] = result_of(hint, row) if nested else cell_as(hint, row[column], column)
     return kind(**values)
+
+
+def row_hash(kind: type[ResultT], row: Mapping[str, Any], **given: Any) -> str:
+    """SHA-256 of a row's content, the same before it is written and after it is read."""
+    content = row_of(result_of(kind, row, **given))
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def columns_of(kind: type) -> list[str]:
+    """The columns of a dataclass, those of the dataclasses in it among them."""
+    names: list[str] = []
+    for column, hint in _columns(kind).values():
+        if is_dataclass(hint):
+            names += columns_of(cast(type, hint))
+        elif get_origin(hint) is not dict:
+            names.append(column)
+    return names
+
+
+def cell_as(hint: Any, cell: Any, column: str) -> Any:
+    """A cell as the type that its column declares.
+
+    Raises:
+        ValueError: names the column and the cell.
+    """
+    try:
+        return _parsed(hint, cell)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{column}={cell!r} cannot be used") from error
 
 
 def numbers_of(cell: object) -> tuple[float, ...]:

@@ -6,22 +6,44 @@ and samples are written before.
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from btgm_cli.core.errors import DataError, SettingError
+from btgm_cli.core.errors import BtgmError, DataError, SettingError
+from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.store.files import replacing
+from btgm_cli.store.manifest import PARETO, Manifest, read_manifest
+from btgm_cli.store.rows import cell_as, columns_of, row_hash
 
-PARETO, TRACE, THEORY, COST = "pareto.csv", "trace.csv", "theory.csv", "cost.csv"
+TRACE, THEORY, COST = "trace.csv", "theory.csv", "cost.csv"
 SUMMARY = "summary.json"
 REFERENCE = "reference.npy"
 FLOWS, SAMPLES = "flow", "samples"
+
+_TILT = {"beta": float, "kl": float, "kl_se": float, "mean_f": float, "mean_f_se": float}
+COLUMNS: dict[str, dict[str, type]] = {
+    TRACE: {"pass": int, **_TILT, "var_f": float, "m3_f": float, "status": Status},
+    THEORY: {**_TILT, "log_z": float, "ess": float, "reliable": bool, "method": str},
+}
+"""What these tables must have, each column of its type; `pareto.csv` has a `PathPoint`'s."""
+
+SUMMED = {"model": str, "criterion": str, "status": Status}
+"""What `summary.json` must have."""
+
+WEIGHTS: dict[str, Any] = {"flow_state": {}, "acceptance_state": {}}
+"""What a `PathPoint` has and its row has not."""
+
+PartT = TypeVar("PartT")
 
 
 @dataclass(frozen=True)
@@ -50,24 +72,157 @@ def read_run(path: Path | str) -> Run:
 
     Raises:
         SettingError: there is no run at `path`.
-        DataError: draws that are missing or damaged.
+        DataError: a file that is missing, damaged or not as the run left it.
     """
-    path = Path(path)
-    if not (path / PARETO).is_file():
-        raise SettingError("run directory", str(path), f"holds no {PARETO}, so no finished β")
-    pareto = read_table(path / PARETO)
-    summary = path / SUMMARY
-    return Run(
+    run, faults = salvage(Path(path))
+    if faults:
+        raise faults[0]
+    return run
+
+
+def salvage(path: Path) -> tuple[Run, list[BtgmError]]:
+    """Read what is whole of a run directory.
+
+    Returns:
+        The run without the rows, tables and samples that are not whole, and all that is wrong.
+
+    Raises:
+        SettingError: there is no run at `path`.
+        DataError: no row is whole.
+    """
+    faults: list[BtgmError] = []
+
+    def tried(read: Callable[..., PartT], otherwise: PartT, *arguments: Any) -> PartT:
+        try:
+            return read(*arguments)
+        except BtgmError as error:
+            faults.append(error)
+            return otherwise
+
+    # Rows first: a run that is going on adds to the manifest before it adds a row.
+    table = read_table(path / PARETO)
+    manifest = tried(read_manifest, None, path)
+    pareto, kept, damaged = _whole_rows(path, table, manifest)
+    faults += damaged
+    if not kept:
+        raise faults[0] if faults else no_rows(path)
+    run = Run(
         path=path,
         pareto=pareto,
-        trace=read_table(path / TRACE),
-        theory=read_table(path / THEORY),
-        summary=json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {},
-        samples=[_array(samples_file(path, k)) for k in range(len(pareto))],
+        trace=tried(_made_table, pd.DataFrame(), path / TRACE, manifest),
+        theory=tried(_made_table, pd.DataFrame(), path / THEORY, manifest),
+        summary=tried(read_summary, dict.fromkeys(SUMMED, "?"), path, manifest),
+        samples=[tried(_samples, np.empty((0, 0)), path, manifest, k) for k in kept],
     )
+    for check, *arguments in _other_checks(path, manifest, kept):
+        tried(check, None, *arguments)
+    return run, faults
 
 
-def _array(file: Path) -> np.ndarray:
+def _other_checks(path: Path, manifest: Manifest | None, rows: list[int]) -> list[tuple[Any, ...]]:
+    """The checks of what stands in a directory and is not read here."""
+    if not manifest:
+        return []
+    made = [path / name for name in manifest.files if name not in (TRACE, THEORY, SUMMARY)]
+    checks: list[tuple[Any, ...]] = [(manifest.require_file, file) for file in made]
+    for k in rows:
+        files = [file for file in manifest.row_files(path, k) if file != samples_file(path, k)]
+        checks += [(manifest.require_row_file, path, k, file) for file in files]
+    return checks
+
+
+def read_rows(path: Path, manifest: Manifest) -> pd.DataFrame:
+    """The finished rows, all as they were made; empty where there is none yet.
+
+    Raises:
+        DataError: a row that is missing, damaged or not as it was made.
+    """
+    pareto, _, faults = _whole_rows(path, read_table(path / PARETO), manifest)
+    if faults:
+        raise faults[0]
+    return pareto
+
+
+def no_rows(path: Path) -> SettingError:
+    """What to tell of a directory without a row."""
+    return SettingError("run directory", str(path), f"holds no {PARETO}, so no finished β")
+
+
+def _whole_rows(
+    path: Path, table: pd.DataFrame, manifest: Manifest | None
+) -> tuple[pd.DataFrame, list[int], list[DataError]]:
+    """The rows that are as they were made, their numbers, and what is wrong with the others."""
+    file, faults, kept = path / PARETO, list[DataError](), list[int]()
+    if len(table.columns):
+        _require_columns(file, table, columns_of(PathPoint))
+    for k, row in enumerate(table.to_dict("records")):
+        try:
+            if k + 1 == len(table) and not file.read_bytes().endswith(b"\n"):
+                raise DataError(file, f"row {k} is cut")
+            content = row_hash(PathPoint, {str(key): cell for key, cell in row.items()}, **WEIGHTS)
+            if manifest:
+                manifest.require_row(path, k, content)
+        except ValueError as error:
+            faults.append(DataError(file, f"row {k}: {error}"))
+        except DataError as error:
+            faults.append(error)
+        else:
+            kept.append(k)
+    if manifest and not faults:
+        try:
+            manifest.require_rows(path, len(table))
+        except DataError as error:
+            faults.append(error)
+    if len(kept) == len(table):
+        return table, kept, faults
+    # Types anew: a word among numbers made the whole column words.
+    return _parsed(table.iloc[kept].to_csv(index=False)), kept, faults
+
+
+def read_summary(path: Path, manifest: Manifest | None = None) -> dict[str, Any]:
+    """How a run ended; empty if it has not.
+
+    Raises:
+        DataError: a file that is missing, damaged or not as the run left it.
+    """
+    file = path / SUMMARY
+    if manifest:
+        manifest.require_file(file)
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        for name, kind in SUMMED.items():
+            cell_as(kind, found[name], name)
+    except KeyError as error:
+        raise DataError(file, f"has no {error}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(file, f"is damaged ({error})") from error
+    summary: dict[str, Any] = found
+    return summary
+
+
+def _made_table(file: Path, manifest: Manifest | None) -> pd.DataFrame:
+    """A table that the end of the run made."""
+    if manifest:
+        manifest.require_file(file)
+    return read_table(file)
+
+
+def _samples(path: Path, manifest: Manifest | None, index: int) -> np.ndarray:
+    """The draws shown for row `index`, of shape (n, *X)."""
+    file = samples_file(path, index)
+    if manifest:
+        manifest.require_row_file(path, index, file)
+    return read_array(file)
+
+
+def read_array(file: Path) -> np.ndarray:
+    """A `.npy` file.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
     try:
         array: np.ndarray = np.load(file)
     except (OSError, ValueError, EOFError) as error:
@@ -91,8 +246,49 @@ def samples_file(path: Path, index: int) -> Path:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV with every float exactly as it was written; empty if there is no such file."""
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    """A CSV with every float exactly as it was written; empty if there is no such file.
+
+    Raises:
+        DataError: it is damaged, or a table of a run that lacks a column or has an odd cell.
+    """
+    if not path.is_file():
+        return pd.DataFrame()
+    try:
+        table = _parsed(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, OverflowError, pd.errors.ParserWarning) as error:
+        told = str(error).strip().replace("\n", " ")
+        raise DataError(path, f"is damaged ({told})") from error
+    columns = COLUMNS.get(path.name, {})
+    _require_columns(path, table, list(columns))
+    for name, kind in columns.items():
+        for k, cell in enumerate(table[name]):
+            try:
+                cell_as(kind, cell, name)
+            except ValueError as error:
+                raise DataError(path, f"row {k}: {error}") from error
+    return table
+
+
+def _parsed(text: str) -> pd.DataFrame:
+    """A table from CSV, its numbers by Python's own rules: pandas' are not always exact."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        table = pd.read_csv(io.StringIO(text), index_col=False, dtype=object)
+    return pd.DataFrame({name: _typed(table[name]) for name in table})
+
+
+def _typed(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Words as whole numbers, numbers or truth values, if all of them are."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return column.astype(kind)
+    return column == "True" if set(column) <= {"True", "False"} else column
+
+
+def _require_columns(path: Path, table: pd.DataFrame, columns: list[str]) -> None:
+    for name in columns:
+        if name not in table:
+            raise DataError(path, f"has no column {name}")
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:

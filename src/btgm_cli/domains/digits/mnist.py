@@ -17,7 +17,7 @@ from torch import Tensor
 
 from btgm_cli.core.errors import DataError
 from btgm_cli.store.data_dir import DATA_DIR_VARIABLE, resolve_data_dir
-from btgm_cli.store.files import replacing
+from btgm_cli.store.files import replacing, require_writable
 
 MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -95,9 +95,11 @@ def fetch_mnist(
         DataError: No mirror gave a sound file.
     """
     folder = resolve_data_dir(data_dir) / "mnist"
-    for spec in MNIST_FILES.values():
-        if not _is_sound(folder / spec.name, spec):
-            _fetch_file(folder, spec, mirrors)
+    wanted = [spec for spec in MNIST_FILES.values() if not _is_sound(folder / spec.name, spec)]
+    if wanted:
+        require_writable("data_dir", folder)
+    for spec in wanted:
+        _fetch_file(folder, spec, mirrors)
     return folder
 
 

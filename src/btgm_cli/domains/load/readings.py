@@ -8,7 +8,7 @@ from pathlib import Path
 
 from btgm_cli.domains.load.build import HOUSEHOLDS_NAME, SHOWN, Built, build_weekly, write_weekly
 from btgm_cli.domains.load.weekly import ATTRIBUTION_NAME, FILE_NAME, load_file
-from btgm_cli.store.files import require_free_of
+from btgm_cli.store.files import require_free_of, require_writable
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class MeterReadings:
         """
         folder = Path(self.out) if self.out else load_file(self.data_dir).parent
         require_free_of(folder, (FILE_NAME, HOUSEHOLDS_NAME, ATTRIBUTION_NAME))
+        require_writable("out" if self.out else "data_dir", folder)
         built = build_weekly(files, self.timezone)
         path, attribution = write_weekly(built, files, folder)
         return [*_told(built), f"written: {path}", attribution]

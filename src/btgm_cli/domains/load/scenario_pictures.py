@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from btgm_cli.domains.load.week_axes import SHOWN, band_handles, draw_band, draw_weeks, week_axes
 from btgm_cli.report import save
 from btgm_cli.report.style import REFERENCE, SMALL, TITLE, TUNED, column, in_house_style, title
-from btgm_cli.store.runs import read_run, read_table
+from btgm_cli.store.runs import read_summary, read_table
 
 SCENARIOS, BANDS = "scenarios.csv", "scenarios_bands.csv"
 
@@ -41,5 +41,5 @@ def draw_scenarios(path: Path) -> list[Path]:
     if not (path / SCENARIOS).is_file():
         return []
     bands, curves = (read_table(path / name) for name in (BANDS, SCENARIOS))
-    heading = title(read_run(path))
+    heading = title(read_summary(path))
     return [save(scenarios_figure(bands, curves, heading), path / "scenarios.png")]

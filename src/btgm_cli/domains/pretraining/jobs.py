@@ -13,7 +13,7 @@ from btgm_cli.domains.pretraining.pictures import draw_losses
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.domains.pretraining.trainee import Trainee
 from btgm_cli.store.checkpoints import StoredNetwork, save_network
-from btgm_cli.store.files import require_free_of
+from btgm_cli.store.files import require_free_of, require_writable
 
 LOSSES = "losses.png"
 
@@ -68,6 +68,7 @@ def train(kind: type[Job], settings: Any, run: RunSettings, command: str) -> Gat
     if not run.resume:
         own = (weights.name, weights.with_suffix(".json").name, STATE_FILE, LOSSES)
         require_free_of(run.folder, own, "go on there with resume=true, ")
+    require_writable("out", run.folder)
     job = kind(settings, run)
     trainee = job.trainee()
     record = run_loop(trainee, settings, run)

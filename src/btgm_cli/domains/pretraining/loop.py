@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.domains.pretraining.trainee import Trainee
 from btgm_cli.store.checkpoints import read_torch_file, save_network
-from btgm_cli.store.files import replacing
+from btgm_cli.store.files import write_bytes
 
 STATE_FILE = "training_state.pt"
 RECORD_EVERY = 50
@@ -80,8 +81,9 @@ def _save(
 ) -> None:
     """One file holds the whole state, so that a kill cannot part weights from optimizer."""
     state = {"trainee": trainee.state_dict(), "record": asdict(record), "settings": settings}
-    with replacing(run.folder / STATE_FILE) as temporary:
-        torch.save(state, temporary)
+    held = io.BytesIO()  # torch does not tell why a disk took no more
+    torch.save(state, held)
+    write_bytes(run.folder / STATE_FILE, held.getvalue())
     save_network(run.folder / f"{run.name}.safetensors", trainee.network)
 
 

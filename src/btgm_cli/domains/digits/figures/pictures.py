@@ -83,7 +83,7 @@ def front_and_grid(run: Run) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=(4, 5.6))
     drawn = draw_front(left, run)
     _draw_grid(right, run)
-    figure.suptitle(title(run) + left_out(run), x=0.01, ha="left", fontsize=TITLE)
+    figure.suptitle(title(run.summary) + left_out(run), x=0.01, ha="left", fontsize=TITLE)
     figure.legend(handles=legend_handles(run), loc="outside lower left", ncols=3)
     label_betas(left, run, drawn)
     return figure

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +30,7 @@ from btgm_cli.report.figure import path_of
 from btgm_cli.store.checkpoints import find_checkpoint
 from btgm_cli.store.files import write_text
 from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.store.runs import REFERENCE, read_table, write_table
+from btgm_cli.store.runs import REFERENCE, read_array, read_table, write_table
 from btgm_cli.truth.references import tilts_at
 
 CURVES = "curves.csv"
@@ -104,9 +103,9 @@ def _drawn(run: LoadedRun, n: int) -> dict[str, Tensor]:
 
     drawn = {P: draw_x(model, model.sample_prior(n, generator(P)), generator(P))}
     drawn[TUNED] = run.tuned(beta).sample(n, generator(TUNED))
-    kept = run.run.path / REFERENCE
+    kept = run.path / REFERENCE
     if kept.is_file():
-        drawn[EXACT] = draw_x(model, torch.from_numpy(np.load(kept))[:n], generator(EXACT))
+        drawn[EXACT] = draw_x(model, torch.from_numpy(read_array(kept))[:n], generator(EXACT))
     return drawn
 
 
