@@ -93,6 +93,16 @@ class LatentCriterion:
             x = draw_x(self.model, z, generator)
             return self.criterion(x) if self._noise is None else self(z), x
 
+    def afresh(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """f of one x with fresh noise for each z, shape (n,), without gradient."""
+        with torch.no_grad():
+            return self.criterion(draw_x(self.model, z, generator))
+
+    @property
+    def f_samples(self) -> int:
+        """Draws of x for each z."""
+        return 1 if self._noise is None else len(self._noise)
+
     def _decoded(self, z: Tensor) -> Tensor:
         """All x of all z, shape (f_samples · n, *X), the first of each z first."""
         if self._noise is None or not isinstance(self.model, StochasticDecoder):

@@ -34,8 +34,11 @@ class Moves(Protocol):
         f: Tensor,
         evaluate: ParticleCriterion,
         generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Particles z (n, D) and f (n,) after the moves, which leave p·exp(βf) invariant."""
+    ) -> tuple[Tensor, Tensor, float]:
+        """Particles z (n, D) and f (n,) after the moves, which leave p·exp(βf) invariant.
+
+        Also their memory: the mean correlation of their coordinates with where they started.
+        """
         ...
 
 
@@ -91,14 +94,14 @@ class CrankNicolson:
         f: Tensor,
         evaluate: ParticleCriterion,
         generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Particles z (n, D) and f (n,) after the moves at β."""
+    ) -> tuple[Tensor, Tensor, float]:
+        """Particles z (n, D) and f (n,) after the moves at β, and their memory."""
         start, fitted = z, FittedNormal.of(z)
 
         def potential_at(z: Tensor, f: Tensor) -> Tensor:
             return beta * f + self._model.prior_log_prob(z).double() - fitted.log_prob(z)
 
-        potential = potential_at(z, f)
+        potential, memory = potential_at(z, f), 1.0
         for _ in range(self._most):
             s = self._step
             noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
@@ -113,9 +116,10 @@ class CrankNicolson:
             potential = torch.where(accepted, potential_new, potential)
             share = accepted.double().mean().item()
             self._step = min(0.999, max(0.01, s * math.exp(share - WANTED_ACCEPTANCE)))
-            if _memory(start, z) < MEMORY:
+            memory = _memory(start, z)
+            if memory < MEMORY:
                 break
-        return z, f
+        return z, f, memory
 
 
 def _memory(start: Tensor, now: Tensor) -> float:
