@@ -19,7 +19,7 @@ from torch import Tensor
 
 from btgm_cli.core.results import Reference
 from btgm_cli.tilt.bisection import bisect, half
-from btgm_cli.tilt.estimates import few_repeats, pareto_smoothed
+from btgm_cli.tilt.estimates import few_repeats
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Pooled:
     """What the pools tell of a tilt.
 
     Args:
-        reference: the tilt.
+        reference: the tilt; whether to rely on it is for the caller to say.
         gap: KL(q̂ ‖ q_β), nats, from the loss L(β) on the second pool, q̂'s, and log Z.
         gap_se: its error; the two share draws.
         of_density: ∂ log Z / ∂ log q̂: how far an error of q̂'s constant reaches.
@@ -175,13 +175,8 @@ def _figures(
         log_z_se=error(on_log_z),
         method="mis" if not mixture.of_tilt else "bridge",
         ess=1 / max(total(lambda _, c: c.square()), 1e-300),
-        pareto_k=_tail(shares),
+        pareto_k=-math.inf,
         reliable=True,
     )
     gap = float(of_q.mean(loss).item()) + log_z
     return Pooled(reference, gap, error(on_gap), -of_density / firm)
-
-
-def _tail(shares: Sequence[Tensor]) -> float:
-    """Shape k̂ of the tail of the shares of p's and q̂'s draws."""
-    return pareto_smoothed(torch.cat([share.flatten() for share in shares[:2]]).log())[1]

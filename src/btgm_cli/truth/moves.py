@@ -34,11 +34,8 @@ class Moves(Protocol):
         f: Tensor,
         evaluate: ParticleCriterion,
         generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor, float]:
-        """Particles z (n, D) and f (n,) after the moves, which leave p·exp(βf) invariant.
-
-        Also their memory: the mean correlation of their coordinates with where they started.
-        """
+    ) -> tuple[Tensor, Tensor]:
+        """Particles z (n, D) and f (n,) after the moves, which leave p·exp(βf) invariant."""
         ...
 
 
@@ -94,14 +91,14 @@ class CrankNicolson:
         f: Tensor,
         evaluate: ParticleCriterion,
         generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor, float]:
-        """Particles z (n, D) and f (n,) after the moves at β, and their memory."""
+    ) -> tuple[Tensor, Tensor]:
+        """Particles z (n, D) and f (n,) after the moves at β."""
         start, fitted = z, FittedNormal.of(z)
 
         def potential_at(z: Tensor, f: Tensor) -> Tensor:
             return beta * f + self._model.prior_log_prob(z).double() - fitted.log_prob(z)
 
-        potential, memory = potential_at(z, f), 1.0
+        potential = potential_at(z, f)
         for _ in range(self._most):
             s = self._step
             noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
@@ -116,10 +113,9 @@ class CrankNicolson:
             potential = torch.where(accepted, potential_new, potential)
             share = accepted.double().mean().item()
             self._step = min(0.999, max(0.01, s * math.exp(share - WANTED_ACCEPTANCE)))
-            memory = _memory(start, z)
-            if memory < MEMORY:
+            if _memory(start, z) < MEMORY:
                 break
-        return z, f, memory
+        return z, f
 
 
 def _memory(start: Tensor, now: Tensor) -> float:

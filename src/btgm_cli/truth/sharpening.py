@@ -14,7 +14,7 @@ from torch import Tensor
 
 from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.results import Moments, Particles, Reference
-from btgm_cli.tilt.estimates import MIN_ESS, kl_gap, largest_reliable_k
+from btgm_cli.tilt.estimates import MIN_ESS, kl_gap
 from btgm_cli.tilt.pooling import Pool, Pooled, pooled
 from btgm_cli.truth.references import Estimated
 from btgm_cli.truth.smc import LARGEST_LOG_Z_SE
@@ -56,8 +56,8 @@ def sharpened(
     of_p = Pool.independent(prior.f, _ratio_of_prior(tuned, beta, prior))
     of_q = Pool.independent(f, log_ratio)
     if own.method == "psis":
-        found = pooled(beta, of_p, of_q)
-        holds = own.reliable and found.reference.pareto_k <= largest_reliable_k(len(f))
+        # Each weight is at most what it is among p's draws alone: what holds there holds here.
+        found, holds = pooled(beta, of_p, of_q), own.reliable
     else:
         particles, weights = source.smc.pool(beta)
         ratio = _log_ratio(tuned, particles.z).view_as(weights)
@@ -68,7 +68,9 @@ def sharpened(
     log_z_se = math.hypot(found.reference.log_z_se, found.of_density * constant_se)
     return replace(
         found,
-        reference=replace(found.reference, log_z_se=log_z_se, reliable=holds),
+        reference=replace(
+            found.reference, log_z_se=log_z_se, pareto_k=own.pareto_k, reliable=holds
+        ),
         gap_se=math.hypot(found.gap_se, (1 + found.of_density) * constant_se),
     )
 

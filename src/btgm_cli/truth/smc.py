@@ -25,8 +25,8 @@ POPULATIONS = 8
 """Independent repeats; enough to tell an error from."""
 
 LARGEST_MEMORY = 0.5
-"""Moves stop at `moves.MEMORY` or when they are too many; beyond this the particles of a rung are
-those of the last one, and the populations' spread is no error any more."""
+"""Beyond this the particles of a rung are still those of the last one, and the populations' spread
+is no error any more."""
 
 LARGEST_LOG_Z_SE = 0.1
 """nats; an SMC reference with a larger error of log Z carries no verdict."""
@@ -47,8 +47,8 @@ class Rung:
         f: criterion on them, shape (R, N).
         log_z: log Z(β) of each population, shape (R,), nats.
         f_evals: criterion evaluations spent up to here.
-        memory: largest correlation, of all rungs up to here, that the particles kept with where
-            they stood before the moves; see `moves.Moves`.
+        memory: correlation of the particles' f before and after the moves, the largest of all
+            rungs up to here. Where modes lie apart particles stay in theirs, and yet forget f.
     """
 
     beta: float
@@ -198,19 +198,12 @@ class TemperedSMC:
         both = torch.stack(rows)
         beta = rung.beta + step
         z, f = both[..., :-1].to(rung.z), both[..., -1]
-        z_new, f_new, memory = self._moves(
+        z_new, f_new = self._moves(
             beta, z.flatten(0, 1), f.flatten(), self._evaluate, self._generator
         )
-        self.ladder.append(
-            Rung(
-                beta,
-                z_new.view_as(z),
-                f_new.view_as(f),
-                log_z,
-                self.f_evals,
-                max(memory, rung.memory),
-            )
-        )
+        memory = max(rung.memory, _correlation(f.flatten(), f_new))
+        new = Rung(beta, z_new.view_as(z), f_new.view_as(f), log_z, self.f_evals, memory)
+        self.ladder.append(new)
 
     def _evaluate(self, z: Tensor) -> Tensor:
         self.f_evals += z.shape[0]
@@ -230,6 +223,13 @@ def _safe_step(f: Tensor, share: float) -> float:
     while effective(high) > share and high * spread < 1e6:
         low, high = high, 2 * high
     return half(*bisect(lambda step: effective(step) > share, low, high, 40))
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    """Between values (n,); 0 where either does not vary."""
+    a, b = one - one.mean(), other - other.mean()
+    scale = (a.square().sum() * b.square().sum()).sqrt()
+    return float(((a * b).sum() / scale).item()) if scale > 0 else 0.0
 
 
 def _spread(values: Tensor) -> float:

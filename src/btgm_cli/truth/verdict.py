@@ -14,6 +14,10 @@ from dataclasses import dataclass, fields
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import Effort, Figures, PathPoint, Status, Verdict
 from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
+from btgm_cli.truth.smc import LARGEST_LOG_Z_SE
+
+CLIMBED = ("smc", "bridge")
+"""Methods of a reference that rest on tempered SMC."""
 
 LARGEST_NOISE_SHARE = 0.02
 """Share of the move of E f that may be owed to the fixed noise of a stochastic decoder."""
@@ -157,8 +161,10 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
 
 def _without_reference(figures: Figures) -> Verdict:
     reference = figures.reference
-    if reference.method == "smc":
+    if reference.method in CLIMBED:
         why = f"log Z is known to ± {reference.log_z_se:.2g} nats only"
+        if reference.log_z_se <= LARGEST_LOG_Z_SE:
+            why = "the particles of the tempered SMC have not mixed, or too few are effective"
         return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
     why = f"{reference.ess:.3g} effective draws of p, Pareto k {reference.pareto_k:.2f}"
     return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
@@ -166,7 +172,7 @@ def _without_reference(figures: Figures) -> Verdict:
 
 def _sizes(figures: Figures) -> tuple[str, ...]:
     """The setting that a better reference needs raised."""
-    return ("n_particles",) if figures.reference.method == "smc" else ("n_reference",)
+    return ("n_particles",) if figures.reference.method in CLIMBED else ("n_reference",)
 
 
 def _contradicted(figures: Figures) -> bool:

@@ -39,9 +39,9 @@ class Exchanges:
         f: Tensor,
         evaluate: ParticleCriterion,
         generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor, float]:
-        """Choices z (n, 1 + households) and f (n,) after the moves at β, and the share kept."""
-        start, memory = z, 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Choices z (n, 1 + households) and f (n,) after the moves at β."""
+        start = z
         for _ in range(MOST_EXCHANGES):
             for propose in (self._another_household, self._another_week):
                 proposal, possible = propose(z, generator)
@@ -52,10 +52,9 @@ class Exchanges:
                 accepted = possible & (uniform.log() < rise)
                 z = torch.where(accepted[:, None], proposal, z)
                 f = torch.where(accepted, f_new, f)
-            memory = (z == start).double().mean().item()
-            if memory < MEMORY:
+            if (z == start).double().mean() < MEMORY:
                 break
-        return z, f, memory
+        return z, f
 
     def _another_household(self, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Another household in one place, and whether it has that week and is not yet in."""
