@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from btgm_cli.core.results import Status
-from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.tilt.estimates import few_repeats
 from btgm_cli.tilt.pooling import Pool, pooled
