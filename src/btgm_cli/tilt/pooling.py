@@ -19,7 +19,7 @@ from torch import Tensor
 
 from btgm_cli.core.results import Reference
 from btgm_cli.tilt.bisection import bisect, half
-from btgm_cli.tilt.estimates import few_repeats
+from btgm_cli.tilt.estimates import few_repeats, pareto_k
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,13 @@ def _figures(
         log_z_se=error(on_log_z),
         method="mis" if not mixture.of_tilt else "bridge",
         ess=1 / max(total(lambda _, c: c.square()), 1e-300),
-        pareto_k=-math.inf,
+        pareto_k=_tail(shares),
         reliable=True,
     )
     gap = float(of_q.mean(loss).item()) + log_z
     return Pooled(reference, gap, error(on_gap), -of_density / firm)
+
+
+def _tail(shares: Sequence[Tensor]) -> float:
+    """Shape k̂ of the tail of the shares of p's and q̂'s draws."""
+    return pareto_k(torch.cat([share.flatten() for share in shares[:2]]).log())

@@ -23,6 +23,11 @@ from btgm_cli.tilt.estimates import importance_reference, systematic
 from btgm_cli.truth.moves import CrankNicolson
 from btgm_cli.truth.smc import POPULATIONS, TemperedSMC
 
+LARGEST_K = 0.5
+"""Above, weights have no variance, and their spread is no error. Under f = z²/2 at β = 0.8, by
+20,000 draws of p, 20 of 60 repeats pass a limit of 0.7, and of their errors of log Z one is within
+two of its own; no repeat passes this one."""
+
 STRONGEST = 1000.0
 """β times the standard deviation of f under p beyond which a tilt only splits hairs."""
 
@@ -118,7 +123,8 @@ class Estimated:
     def at(self, beta: float) -> Reference:
         """The better of the two at β."""
         cheap = self.prior.at(beta)
-        if cheap.reliable or self.prior.unusable or self.smc.unusable:
+        sharp = cheap.reliable and cheap.pareto_k <= LARGEST_K
+        if sharp or self.prior.unusable or self.smc.unusable:
             return cheap
         return self.smc.at(beta)
 

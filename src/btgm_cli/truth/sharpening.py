@@ -16,7 +16,7 @@ from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.results import Moments, Particles, Reference
 from btgm_cli.tilt.estimates import MIN_ESS, kl_gap
 from btgm_cli.tilt.pooling import Pool, Pooled, pooled
-from btgm_cli.truth.references import Estimated
+from btgm_cli.truth.references import LARGEST_K, Estimated
 from btgm_cli.truth.smc import LARGEST_LOG_Z_SE
 from btgm_cli.tuned.model import TunedModel
 
@@ -47,17 +47,18 @@ def sharpened(
         log_ratio: log q̂ − log p on them, shape (n,), nats.
         constant_se: error of log q̂'s constant, nats, which `moments` has in it already.
     """
+    alone = Pooled(own, *kl_gap(moments, own), 0.0)
     sound = math.isfinite(own.log_z) and math.isfinite(moments.loss)
     if not isinstance(source, Estimated) or not sound:
-        gap, gap_se = kl_gap(moments, own)
-        return Pooled(own, gap, gap_se, 0.0)
+        return alone
     beta = moments.beta
     prior = Particles(source.prior.z, source.prior.f.double())
     of_p = Pool.independent(prior.f, _ratio_of_prior(tuned, beta, prior))
     of_q = Pool.independent(f, log_ratio)
     if own.method == "psis":
-        # Each weight is at most what it is among p's draws alone: what holds there holds here.
         found, holds = pooled(beta, of_p, of_q), own.reliable
+        if found.reference.pareto_k > LARGEST_K:
+            return alone  # what q̂ has left to p is a heavy tail, which smoothing tells best
     else:
         particles, weights = source.smc.pool(beta)
         ratio = _log_ratio(tuned, particles.z).view_as(weights)
@@ -68,9 +69,7 @@ def sharpened(
     log_z_se = math.hypot(found.reference.log_z_se, found.of_density * constant_se)
     return replace(
         found,
-        reference=replace(
-            found.reference, log_z_se=log_z_se, pareto_k=own.pareto_k, reliable=holds
-        ),
+        reference=replace(found.reference, log_z_se=log_z_se, reliable=holds),
         gap_se=math.hypot(found.gap_se, (1 + found.of_density) * constant_se),
     )
 
