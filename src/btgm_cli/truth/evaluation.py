@@ -182,7 +182,8 @@ def examine(
     start = reference.at(0.0)
     fresh = _afresh(f, evaluation, start.mean, generator)
     # The particles are the reference's own: what q̂ drew is no judge of what it covers.
-    independent = max(min(float(N_COMPARE), own.ess), 1.0)
+    behind = own.ess / 2 if own.method == "psis" else own.ess  # half of p's draws are held out
+    independent = max(min(float(N_COMPARE), behind), 1.0)
     return Figures(
         moments=evaluation.moments,
         reference=exact,

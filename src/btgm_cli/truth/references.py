@@ -61,6 +61,14 @@ class PriorDraws:
         """The estimate at β (Eqs. 29–31), with its error and whether to believe it."""
         return importance_reference(beta, self.f)
 
+    def held_out(self) -> PriorDraws:
+        """The second half of the draws: q̂ may have learned from the first, these are its judges.
+
+        A model that remembers where f was high is denser there than anywhere else.
+        """
+        half = self.f.numel() // 2
+        return PriorDraws(self.z[half:], self.f[half:])
+
     def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
         """Draws of p resampled by their weights; where few are effective, they repeat."""
         log_w = torch.where(torch.isfinite(self.f), beta * self.f.double(), -math.inf)
@@ -129,8 +137,8 @@ class Estimated:
         return self.smc.at(beta)
 
     def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
-        """From the same source as `at(beta)`."""
-        source = self.prior if self.at(beta).method == "psis" else self.smc
+        """From the same source as `at(beta)`, but none that q̂ may have learned from."""
+        source = self.prior.held_out() if self.at(beta).method == "psis" else self.smc
         return source.particles(beta, n, generator)
 
 

@@ -52,7 +52,8 @@ def sharpened(
     if not isinstance(source, Estimated) or not sound:
         return alone
     beta = moments.beta
-    prior = Particles(source.prior.z, source.prior.f.double())
+    held_out = source.prior.held_out()
+    prior = Particles(held_out.z, held_out.f.double())
     of_p = Pool.independent(prior.f, _ratio_of_prior(tuned, beta, prior))
     of_q = Pool.independent(f, log_ratio)
     if own.method == "psis":
