@@ -102,7 +102,7 @@ def test_the_gan_is_tuned_against_importance_sampling(here):
     shares = [float(share) for share in table["class_shares"].iloc[0].split()]
     assert len(shares) == 10
     assert sum(shares) == pytest.approx(1)
-    assert table["ref_method"].tolist() == ["psis", "psis"]
+    assert table["ref_method"].tolist() == ["mis", "mis"]
     assert table["ref_reliable"].all()
     prior = table.iloc[0]
     error = 4 * np.hypot(prior["mean_f_se"], prior["mean_f_ref_se"])
@@ -221,7 +221,7 @@ def test_a_users_target_and_yaml_in_the_working_directory_are_found(here, monkey
     monkeypatch.delitem(sys.modules, "mine")
     assert code == 0
     (run,) = (here / "outputs" / "gaussian" / "first").iterdir()
-    assert pd.read_csv(run / "pareto.csv")["ref_method"].tolist() == ["psis", "psis"]
+    assert pd.read_csv(run / "pareto.csv")["ref_method"].tolist() == ["mis", "mis"]
 
 
 def test_a_finished_run_can_be_loaded_and_redrawn_from_python(here):

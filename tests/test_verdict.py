@@ -128,6 +128,31 @@ def test_a_reference_without_enough_draws_is_told():
     assert verdict.to_raise == ("n_particles",)
 
 
+def test_doubt_counts_against_a_point():
+    """A gap of 0.13 ± 0.02 may be more than 0.15, and fewer draws must not make `ok` easier."""
+    sure = figures_of(Affine(1.5 * unit_direction(DIM)), Linear(), 1.5)
+    near = replace(sure, kl_gap=0.13, kl_gap_se=0.02)
+    assert judged(replace(near, kl_gap_se=0.005)).status is Status.OK
+    verdict = judged(near)
+    assert verdict.status is Status.OK_CORRECTED
+    assert verdict.reason.startswith("kl_gap 0.13 ± 0.02 nats: only that error stands between")
+    heavy = judged(replace(near, pareto_k=0.9))
+    assert heavy.status is Status.UNRELIABLE_REFERENCE
+    assert heavy.to_raise == ("n_eval", "n_reference")
+    covered = replace(sure, coverage=0.93, coverage_se=0.02)
+    assert judged(covered).status is not Status.OK
+    assert judged(replace(covered, coverage_se=0.01)).status is Status.OK
+
+
+def test_a_move_that_fresh_noise_does_not_confirm_is_told():
+    sure = figures_of(Affine(1.5 * unit_direction(DIM)), Linear(), 1.5)
+    assert judged(replace(sure, noise_share=0.01, noise_share_se=0.004)).status is Status.OK
+    verdict = judged(replace(sure, noise_share=0.01, noise_share_se=0.006))
+    assert verdict.status is Status.UNDERTRAINED
+    assert verdict.to_raise == ("f_samples",)
+    assert "with fresh noise E f is" in verdict.reason
+
+
 QUICK = Tuning(
     first_steps=250,
     steps=120,

@@ -110,6 +110,16 @@ class LatentCriterion:
             x = draw_x(self.model, z, generator)
             return self.criterion(x) if self._noise is None else self(z), x
 
+    def afresh(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """f of one x with fresh noise for each z, shape (n,), without gradient."""
+        with torch.no_grad():
+            return self.criterion(draw_x(self.model, z, generator))
+
+    @property
+    def f_samples(self) -> int:
+        """Draws of x for each z."""
+        return 1 if self._noise is None else len(self._noise)
+
     def _recalled(self, what: str, z: Tensor, evaluated: Callable[[], Tensor]) -> Tensor:
         """What is known of exactly this z (n, D), else what is evaluated."""
         if self._paid is None or torch.is_grad_enabled():

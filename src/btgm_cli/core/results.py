@@ -106,6 +106,10 @@ class Figures:
         ess_fraction: effective share of q̂'s draws for q_β.
         pareto_k: shape k̂ of the weights p e^{βf} / q̂ on q̂'s draws.
         log_z: log Z(β) from those weights, nats, with its error; a lost mode lowers it.
+        fresh_mean: E f of q̂ with noise drawn anew, where the decoder is stochastic and the noise
+            behind f̂ fixed; E f̂ itself elsewhere. With its error.
+        noise_share: share of the move of E f̂ from p to q̂ that fresh noise does not confirm, with
+            its error; 0 where there is no noise.
         n_compare: independent draws of the reference behind the figures below.
         coverage: share of the reference's draws within q̂'s region of highest density (99 %).
         precision: share of q̂'s draws within the exact tilt's such region.
@@ -124,6 +128,10 @@ class Figures:
     pareto_k: float
     log_z: float
     log_z_se: float
+    fresh_mean: Annotated[float, "mean_f_fresh"]
+    fresh_mean_se: Annotated[float, "mean_f_fresh_se"]
+    noise_share: float
+    noise_share_se: float
     n_compare: int
     coverage: float
     coverage_se: float

@@ -17,6 +17,8 @@ METHODS = {
     "closed_form": "closed form",
     "psis": "importance sampling, ±2 s.e.",
     "smc": "tempered SMC, ±2 s.e.",
+    "mis": "draws of p and of the tuned model, ±2 s.e.",
+    "bridge": "SMC, p and the tuned model, ±2 s.e.",
 }
 
 

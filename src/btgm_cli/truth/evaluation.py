@@ -14,11 +14,11 @@ from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion
 from btgm_cli.core.results import Figures, Moments, Particles
 from btgm_cli.tilt.estimates import (
     effective_sample_size,
-    kl_gap,
     log_mean_weight,
     moments_of_draws,
     pareto_smoothed,
 )
+from btgm_cli.truth.sharpening import sharpened
 from btgm_cli.tuned.model import TunedModel
 
 MOST_ROUNDS = 16
@@ -33,12 +33,17 @@ OUTSIDE = 0.01
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of q̂ from its own draws; `log_prob` and `tilted` are log q̂ and log p + βf on them.
+    """Figures of q̂ from its own draws; see `core.results.Figures`.
 
-    See `core.results.Figures`.
+    On the draws z (n, D) are f, log q̂ − log p, log q̂ and `tilted`, log p + βf, of shape (n,).
+    `constant_se` is the error of log q̂'s constant, nats.
     """
 
     moments: Moments
+    z: Tensor
+    f: Tensor
+    log_ratio: Tensor
+    constant_se: float
     ess_fraction: float
     pareto_k: float
     log_z: float
@@ -68,6 +73,7 @@ def evaluate_tilt(
 ) -> Evaluation:
     """Figures of q̂ from fresh draws: rounds of n until `enough` says the errors are small."""
     model = tuned.model
+    z_parts: list[Tensor] = []
     f_parts: list[Tensor] = []
     q_parts: list[Tensor] = []
     p_parts: list[Tensor] = []
@@ -76,6 +82,7 @@ def evaluate_tilt(
         for size in [CHUNK] * (n // CHUNK) + [n % CHUNK] * (n % CHUNK > 0):
             z, log_q = tuned.draw(size, generator)
             part, of_class = f.with_classes(z)
+            z_parts.append(z)
             f_parts.append(part.double())
             if of_class is not None:
                 classes.append(of_class)
@@ -95,6 +102,10 @@ def evaluate_tilt(
             kl_se=math.hypot(moments.kl_se, constant),
             loss_se=math.hypot(moments.loss_se, constant),
         ),
+        z=torch.cat(z_parts),
+        f=values,
+        log_ratio=log_q - log_p,
+        constant_se=constant,
         ess_fraction=effective_sample_size(log_w) / values.numel(),
         pareto_k=k,
         log_z=log_z,
@@ -150,36 +161,95 @@ def examine(
         beta: the tilt that it stands for.
         reference: the exact tilt.
         n: draws of q̂, at least.
-        generator: one for each of the purposes "evaluation" and "compare".
+        generator: one for each of the purposes "evaluation", "compare" and "fresh".
         enough: are the errors of these moments small enough?
     """
     evaluation = evaluate_tilt(tuned, f, beta, n, generator("evaluation"), enough)
-    exact = reference.at(beta)
-    gap, gap_se = kl_gap(evaluation.moments, exact)
+    own = reference.at(beta)
+    found = sharpened(
+        reference,
+        own,
+        tuned,
+        evaluation.moments,
+        evaluation.f,
+        evaluation.log_ratio,
+        evaluation.constant_se,
+    )
+    exact = found.reference
     particles = reference.particles(beta, N_COMPARE, generator("compare"))
     overlap = compare(tuned, f, beta, exact.log_z, evaluation, particles)
     share = overlap.coverage
-    independent = max(min(float(N_COMPARE), exact.ess), 1.0)
+    start = reference.at(0.0)
+    fresh = _afresh(f, evaluation, start.mean, generator)
+    # The particles are the reference's own: what q̂ drew is no judge of what it covers.
+    behind = own.ess / 2 if own.method == "psis" else own.ess  # half of p's draws are held out
+    independent = max(min(float(N_COMPARE), behind), 1.0)
     return Figures(
         moments=evaluation.moments,
         reference=exact,
-        kl_gap=gap,
-        kl_gap_se=gap_se,
+        kl_gap=found.gap,
+        kl_gap_se=found.gap_se,
         ess_fraction=evaluation.ess_fraction,
         pareto_k=evaluation.pareto_k,
         log_z=evaluation.log_z,
         log_z_se=evaluation.log_z_se,
+        fresh_mean=fresh.mean,
+        fresh_mean_se=fresh.mean_se,
+        noise_share=fresh.share,
+        noise_share_se=fresh.share_se,
         n_compare=int(independent),
         coverage=share,
-        coverage_se=math.sqrt(share * (1 - share) / independent),
+        coverage_se=_share_error(share, independent),
         precision=overlap.precision,
         forward_kl=overlap.forward_kl,
         acceptance_rate=tuned.acceptance.rate if tuned.acceptance else 1.0,
         class_shares=evaluation.class_shares,
         class_shares_ref=overlap.class_shares_ref,
         beta_own=beta * (f.criterion.own_beta if isinstance(f.criterion, Rescaled) else 1.0),
-        beta_normalized=beta * math.sqrt(max(reference.at(0.0).var, 0.0)),
+        beta_normalized=beta * math.sqrt(max(start.var, 0.0)),
     )
+
+
+@dataclass(frozen=True)
+class _Afresh:
+    """E f with fresh noise, and what it does not confirm of the move; see `results.Figures`."""
+
+    mean: float
+    mean_se: float
+    share: float
+    share_se: float
+
+
+def _afresh(
+    f: LatentCriterion,
+    evaluation: Evaluation,
+    start: float,
+    generator: Callable[[str], torch.Generator],
+) -> _Afresh:
+    """E f of q̂ with fresh noise, beside the fixed noise that q̂ was tuned on."""
+    moments = evaluation.moments
+    if not f.is_stochastic:
+        return _Afresh(moments.mean, moments.mean_se, 0.0, 0.0)
+    noise = generator("fresh")
+    fresh = torch.cat([f.afresh(z, noise) for z in evaluation.z.split(CHUNK)]).double()
+    n = len(fresh)
+    excess = evaluation.f - fresh  # pairs of the same z: what z adds to the error falls out
+    move = moments.mean - start
+    error = excess.std().item() / math.sqrt(n)
+    # Where E f has not moved there is nothing to share.
+    told = abs(move) > 4 * math.hypot(moments.mean_se, error)
+    return _Afresh(
+        mean=fresh.mean().item(),
+        mean_se=fresh.std().item() / math.sqrt(n),
+        share=excess.mean().item() / move if told else 0.0,
+        share_se=error / abs(move) if told else 0.0,
+    )
+
+
+def _share_error(share: float, n: float) -> float:
+    """Standard error of a share of n draws; not 0 where all, or none, are in (Agresti & Coull)."""
+    centre = (share * n + 2) / (n + 4)
+    return math.sqrt(centre * (1 - centre) / (n + 4))
 
 
 def _within(log_density: Tensor, own: Tensor) -> float:

@@ -17,11 +17,15 @@ from torch import Tensor
 
 from btgm_cli.core.results import Particles, Reference
 from btgm_cli.tilt.bisection import bisect, half
-from btgm_cli.tilt.estimates import systematic
+from btgm_cli.tilt.estimates import few_repeats, systematic
 from btgm_cli.truth.moves import Moves, ParticleCriterion
 
 POPULATIONS = 8
 """Independent repeats; enough to tell an error from."""
+
+LARGEST_MEMORY = 0.5
+"""Beyond this the particles of a rung are still those of the last one, and the populations' spread
+is no error any more."""
 
 LARGEST_LOG_Z_SE = 0.1
 """nats; an SMC reference with a larger error of log Z carries no verdict."""
@@ -42,6 +46,8 @@ class Rung:
         f: criterion on them, shape (R, N).
         log_z: log Z(β) of each population, shape (R,), nats.
         f_evals: criterion evaluations spent up to here.
+        memory: correlation of the particles' f before and after the moves, the largest of all
+            rungs up to here. Where modes lie apart particles stay in theirs, and yet forget f.
     """
 
     beta: float
@@ -49,6 +55,7 @@ class Rung:
     f: Tensor
     log_z: Tensor
     f_evals: int
+    memory: float = 0.0
 
 
 class Prior(Protocol):
@@ -139,8 +146,21 @@ class TemperedSMC:
             method="smc",
             ess=ess,
             pareto_k=-math.inf,
-            reliable=log_z_se <= LARGEST_LOG_Z_SE,
+            reliable=log_z_se <= LARGEST_LOG_Z_SE and self.has_mixed(beta),
         )
+
+    def has_mixed(self, beta: float) -> bool:
+        """Did the moves make the particles forget where they came from, at every rung to β?"""
+        return self._reweighted(beta)[0].memory <= LARGEST_MEMORY
+
+    def pool(self, beta: float) -> tuple[Particles, Tensor]:
+        """All particles at β, z (R·N, D) and f (R·N,), and their weights of sum 1, (R, N).
+
+        Populations count by their estimate of Z.
+        """
+        rung, log_w = self._reweighted(beta)
+        weights = torch.softmax((log_w + rung.log_z[:, None]).flatten(), 0).view_as(log_w)
+        return Particles(rung.z.flatten(0, 1), rung.f.flatten()), weights
 
     def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
         """About q_β: n draws from the populations at β, with f."""
@@ -186,7 +206,9 @@ class TemperedSMC:
         z_new, f_new = self._moves(
             beta, z.flatten(0, 1), f.flatten(), self._evaluate, self._generator
         )
-        self.ladder.append(Rung(beta, z_new.view_as(z), f_new.view_as(f), log_z, self.f_evals))
+        memory = max(rung.memory, _correlation(f.flatten(), f_new))
+        new = Rung(beta, z_new.view_as(z), f_new.view_as(f), log_z, self.f_evals, memory)
+        self.ladder.append(new)
 
     def _evaluate(self, z: Tensor) -> Tensor:
         self.f_evals += z.shape[0]
@@ -215,6 +237,16 @@ def _unknown(found: Reference) -> Reference:
     )
 
 
+def _correlation(one: Tensor, other: Tensor) -> float:
+    """Between values (n,); 0 where either does not vary."""
+    a, b = one - one.mean(), other - other.mean()
+    scale = (a.square().sum() * b.square().sum()).sqrt()
+    return float(((a * b).sum() / scale).item()) if scale > 0 else 0.0
+
+
 def _spread(values: Tensor) -> float:
-    """Standard error of the mean over populations, of influences (R,) or (R, 1)."""
-    return float(values.std().item() / math.sqrt(values.numel()))
+    """Standard error of the mean over populations, of influences (R,) or (R, 1).
+
+    Widened, since a few populations know their own spread badly.
+    """
+    return few_repeats(values.numel()) * float(values.std().item() / math.sqrt(values.numel()))

@@ -14,6 +14,13 @@ from dataclasses import dataclass, fields
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import Effort, Figures, PathPoint, Status, Verdict
 from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
+from btgm_cli.truth.smc import LARGEST_LOG_Z_SE
+
+CLIMBED = ("smc", "bridge")
+"""Methods of a reference that rest on tempered SMC."""
+
+LARGEST_NOISE_SHARE = 0.02
+"""Share of the move of E f that may be owed to the fixed noise of a stochastic decoder."""
 
 ROUNDING = 1e-3
 """nats; differences below are those of float32."""
@@ -107,20 +114,49 @@ def hopeless(point: PathPoint) -> bool:
 
 def _against_reference(figures: Figures, thresholds: Thresholds) -> Verdict:
     lost = _lost_class(figures, thresholds)
+    doubt = _doubt(figures, thresholds)
+    shares = figures.ess_fraction >= thresholds.ess_fraction and not lost
+    if shares and not doubt:
+        return _but_for_noise(Verdict(Status.OK), figures)
+    within = figures.kl_gap - 2 * figures.kl_gap_se <= thresholds.kl_gap
     covered = figures.coverage + 2 * figures.coverage_se >= thresholds.coverage
-    tame = _tame(figures)
-    close = figures.kl_gap - 2 * figures.kl_gap_se <= thresholds.kl_gap
-    if close and figures.ess_fraction >= thresholds.ess_fraction and covered and not lost:
-        return Verdict(Status.OK)
     if not _short(figures) and (lost or (not covered and _only_missing(figures, thresholds))):
         what = lost or f"only {figures.coverage:.0%} of the exact tilt is covered"
         return Verdict(Status.MODE_DROPPED, what, ("batch_size", "first_steps", "steps"))
+    tame = _tame(figures)
     why = f"kl_gap {figures.kl_gap:.3g} nats, ess_fraction {figures.ess_fraction:.2g}"
+    if shares and within and covered:
+        why = f"{doubt}: only that error stands between this and ok"
     if covered and tame and _weights_agree(figures):
-        return Verdict(Status.OK_CORRECTED, f"{why}; weighted draws are reliable")
+        corrected = Verdict(Status.OK_CORRECTED, f"{why}; weighted draws are reliable")
+        return _but_for_noise(corrected, figures)
+    if shares and within and covered:
+        return Verdict(Status.UNRELIABLE_REFERENCE, why, ("n_eval", *_sizes(figures)))
     if not tame:
         why += f", Pareto k {figures.pareto_k:.2f} of the weights"
     return Verdict(Status.UNDERTRAINED, why, ("first_steps", "steps"))
+
+
+def _doubt(figures: Figures, thresholds: Thresholds) -> str:
+    """What is not surely ok, its error counted against it; empty where all is."""
+    gap, gap_se = figures.kl_gap, figures.kl_gap_se
+    if gap + 2 * gap_se > thresholds.kl_gap:
+        return f"kl_gap {gap:.3g} ± {gap_se:.2g} nats"
+    if figures.coverage - 2 * figures.coverage_se < thresholds.coverage:
+        return f"coverage {figures.coverage:.3g} ± {figures.coverage_se:.2g}"
+    return ""
+
+
+def _but_for_noise(verdict: Verdict, figures: Figures) -> Verdict:
+    """The verdict, unless too much of the move is owed to the noise that q̂ was tuned on."""
+    share, error = figures.noise_share, figures.noise_share_se
+    if abs(share) + 2 * error <= LARGEST_NOISE_SHARE:
+        return verdict
+    why = (
+        f"{share:.1%} ± {error:.1%} of the move of E f is owed to the fixed noise behind it: "
+        f"with fresh noise E f is {figures.fresh_mean:.4g}"
+    )
+    return Verdict(Status.UNDERTRAINED, why, ("f_samples",))
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
@@ -130,10 +166,12 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
 
 def _without_reference(figures: Figures) -> Verdict:
     reference = figures.reference
-    if reference.method == "smc":
+    if reference.method in CLIMBED:
         if math.isinf(reference.log_z_se):
             return OUT_OF_REACH
         why = f"log Z is known to ± {reference.log_z_se:.2g} nats only"
+        if reference.log_z_se <= LARGEST_LOG_Z_SE:
+            why = "the particles of the tempered SMC have not mixed, or too few are effective"
         return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
     why = f"{reference.ess:.3g} effective draws of p, Pareto k {reference.pareto_k:.2f}"
     return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
@@ -141,7 +179,7 @@ def _without_reference(figures: Figures) -> Verdict:
 
 def _sizes(figures: Figures) -> tuple[str, ...]:
     """The setting that a better reference needs raised."""
-    return ("n_particles",) if figures.reference.method == "smc" else ("n_reference",)
+    return ("n_particles",) if figures.reference.method in CLIMBED else ("n_reference",)
 
 
 def _contradicted(figures: Figures) -> bool:

@@ -118,13 +118,25 @@ def is_needed(
     f: LatentCriterion,
     flow: Flow,
     beta: float,
+    log_z: float,
     generator: torch.Generator,
 ) -> bool:
-    """Is the flow further than `GOOD_ENOUGH` from the tilt, by a few draws and their true f?"""
+    """Is the flow further than `GOOD_ENOUGH` from the tilt, by a few draws and their true f?
+
+    The flow's own mean weight knows nothing of a mode that it has lost; the reference does.
+
+    Args:
+        f: the latent criterion f̂, with its model.
+        flow: trained at β.
+        beta: the tilt.
+        log_z: log Z(β) of the reference, nats; NaN where there is none.
+        generator: of the draws.
+    """
     z, log_q = Mixture(f.model, flow).flow_draws(N_GUARD, generator)
     log_w = beta * evaluate(f, z).double() - (log_q - f.model.prior_log_prob(z)).double()
-    gap = torch.logsumexp(log_w, 0) - math.log(N_GUARD) - log_w.mean()
-    return bool(gap > GOOD_ENOUGH)
+    own = torch.logsumexp(log_w, 0).item() - math.log(N_GUARD)
+    most = own if math.isnan(log_z) else max(own, log_z)
+    return most - log_w.mean().item() > GOOD_ENOUGH
 
 
 def calibrate(

@@ -68,7 +68,7 @@ class Problem:
             f=f,
             flow=(flow or InverseAutoregressive(model.latent_dim, seed=seed)).to(device),
             target=target,
-            settings=replace(settings, gradient=gradient),
+            settings=replace(settings, gradient=gradient, f_samples=f.f_samples),
             thresholds=thresholds or Thresholds(),
             seed=seed,
             device=torch.device(device),

@@ -202,7 +202,8 @@ class Visits:
         generator: torch.Generator,
     ) -> int:
         """Fit and calibrate the acceptance, if the flow needs it; returns evaluations."""
-        if not is_needed(self.f, self.flow, beta, generator):
+        log_z = self.reference.at(beta).log_z
+        if not is_needed(self.f, self.flow, beta, log_z, generator):
             return N_GUARD
         evals = N_GUARD
         if self._prior_pairs is None:
