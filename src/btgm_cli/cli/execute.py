@@ -111,7 +111,6 @@ def _execute(job: Job, manifest: Manifest, path: Path) -> int:
     costs = prices(
         result.f,
         result.points,
-        job.problem.settings.batch_size,
         result.reference,
         _generator(job, "price"),
     )

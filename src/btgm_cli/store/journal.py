@@ -21,6 +21,7 @@ from btgm_cli.store.runs import (
     PARETO,
     acceptance_file,
     flow_file,
+    paid_file,
     read_table,
     samples_file,
     write_table,
@@ -79,6 +80,10 @@ class RunJournal:
             files.append(acceptance_file(self.path, index))
             with replacing(files[-1]) as temporary:
                 save_file(point.acceptance_state, temporary)
+        if point.paid:
+            files.append(paid_file(self.path, index))
+            with replacing(files[-1]) as temporary:
+                save_file(point.paid, temporary)
         files.append(samples_file(self.path, index))
         with replacing(files[-1]) as temporary:
             np.save(temporary, self.draw(point))
@@ -119,6 +124,7 @@ class RunJournal:
             {str(name): value for name, value in row.items()},
             flow_state=load_file(flow_file(self.path, index)),
             acceptance_state=read_acceptance(self.path, self._manifest, index),
+            paid=_read_if_known(paid_file(self.path, index), self.path, self._manifest, index),
         )
 
     @property
@@ -128,5 +134,9 @@ class RunJournal:
 
 def read_acceptance(path: Path, manifest: Manifest, index: int) -> State:
     """Weights of a row's learned acceptance; empty for a row that was made without one."""
-    file = acceptance_file(path, index)
+    return _read_if_known(acceptance_file(path, index), path, manifest, index)
+
+
+def _read_if_known(file: Path, path: Path, manifest: Manifest, index: int) -> State:
+    """What is in a file of a row; empty for a row that was made without it."""
     return load_file(file) if manifest.knows(path, index, file) else {}

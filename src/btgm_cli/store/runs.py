@@ -85,6 +85,11 @@ def acceptance_file(path: Path, index: int) -> Path:
     return path / FLOWS / f"{index:03d}.acceptance.safetensors"
 
 
+def paid_file(path: Path, index: int) -> Path:
+    """Draws whose f was asked for at row `index` of `pareto.csv`; absent where nothing learns."""
+    return path / FLOWS / f"{index:03d}.paid.safetensors"
+
+
 def samples_file(path: Path, index: int) -> Path:
     """The draws shown for row `index` of `pareto.csv`."""
     return path / SAMPLES / f"{index:03d}.npy"

@@ -65,8 +65,12 @@ def evaluate_tilt(
     n: int,
     generator: torch.Generator,
     enough: Callable[[Moments], bool],
+    keep: Callable[[Tensor, Tensor], None] = lambda z, f: None,
 ) -> Evaluation:
-    """Figures of q̂ from fresh draws: rounds of n until `enough` says the errors are small."""
+    """Figures of q̂ from fresh draws: rounds of n until `enough` says the errors are small.
+
+    `keep` is given the draws z (n, D) and their f (n,).
+    """
     model = tuned.model
     f_parts: list[Tensor] = []
     q_parts: list[Tensor] = []
@@ -76,6 +80,7 @@ def evaluate_tilt(
         for size in [CHUNK] * (n // CHUNK) + [n % CHUNK] * (n % CHUNK > 0):
             z, log_q = tuned.draw(size, generator)
             part, of_class = f.with_classes(z)
+            keep(z, part)
             f_parts.append(part.double())
             if of_class is not None:
                 classes.append(of_class)
@@ -141,6 +146,7 @@ def examine(
     n: int,
     generator: Callable[[str], torch.Generator],
     enough: Callable[[Moments], bool] = lambda _: True,
+    keep: Callable[[Tensor, Tensor], None] = lambda z, f: None,
 ) -> Figures:
     """Hold a tuned model, however it came about, against the exact tilt.
 
@@ -152,8 +158,9 @@ def examine(
         n: draws of q̂, at least.
         generator: one for each of the purposes "evaluation" and "compare".
         enough: are the errors of these moments small enough?
+        keep: given the draws of q̂ and their f, which have been paid for.
     """
-    evaluation = evaluate_tilt(tuned, f, beta, n, generator("evaluation"), enough)
+    evaluation = evaluate_tilt(tuned, f, beta, n, generator("evaluation"), enough, keep)
     exact = reference.at(beta)
     gap, gap_se = kl_gap(evaluation.moments, exact)
     particles = reference.particles(beta, N_COMPARE, generator("compare"))

@@ -197,7 +197,10 @@ def _remedy(verdict: Verdict, settings: Tuning) -> str:
         return "correct=resample"
     if not verdict.to_raise:
         return "check the criterion for NaN or infinite values, or lower tuning.learning_rate"
-    return " ".join(f"tuning.{name}={2 * getattr(settings, name)}" for name in verdict.to_raise)
+    names = verdict.to_raise
+    if settings.gradient is Gradient.SURROGATE and "steps" in names:
+        names = ("n_learn", *names)
+    return " ".join(f"tuning.{name}={2 * getattr(settings, name)}" for name in names)
 
 
 def _trace_row(index: int, point: PathPoint) -> dict[str, Any]:
