@@ -1,4 +1,4 @@
-"""Learning f first: few evaluations, none with a gradient, and no figure rests on what is learned."""
+"""Learning f first: few evaluations, none with a gradient, no figure by what is learned."""
 
 from dataclasses import replace
 

@@ -95,7 +95,7 @@ def tune(
 
     Args:
         model: a frozen generator; it and the criterion must be on `device`.
-        criterion: f, larger is better; without a gradient it is learned by the score.
+        criterion: f, larger is better; it needs no gradient.
         target: what to meet; by default the path of the paper's Fig. 5.
         flow: an untrained flow on the latent space; by default the paper's six-layer IAF. It is
             trained in place.

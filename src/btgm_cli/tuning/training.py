@@ -1,6 +1,6 @@
 """Training q̂ at one β: minimize L(β) = KL(q̂‖p) − β E_q̂ f (Eq. 9).
 
-By reparametrised gradients, or by the score where f has none.
+By reparametrised gradients of f or of what is learned of it, or by the score.
 """
 
 from __future__ import annotations
@@ -56,6 +56,24 @@ class Seen:
         """z (n, D) and f (n,)."""
         rows = self.rows[: self.count]
         return rows[:, :-1], rows[:, -1]
+
+
+FULL_RATE_MOVE = 0.2
+"""A warm start whose β moves by at least this share trains at the full learning rate."""
+
+SMALLEST_RATE = 0.1
+"""Share of the learning rate that the smallest move of β gets."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: its effort, see `Effort`, and the pairs (z, f) that it paid for."""
+
+    steps: int = 0
+    f_evals: int = 0
+    f_gradients: int = 0
+    finite: bool = True
+    paid: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,6 +241,14 @@ def score_loss(f: OfLatent, flow: Flow, z0: Tensor, beta: float) -> Batch:
     back, log_det = flow.inverse(z)
     log_q = f.model.prior_log_prob(back) - log_det
     return Batch((advantage * log_q).mean(), z, log_ratio, values)
+
+
+def warm_share(moved: float) -> float:
+    """Share of the learning rate for a warm start, given how far the tilt is from the last one.
+
+    The full rate would shake a trained flow by more than a small move asks for.
+    """
+    return min(1.0, max(moved / FULL_RATE_MOVE, SMALLEST_RATE))
 
 
 def _annealed(schedule: Schedule, progress: float, share: float) -> float:

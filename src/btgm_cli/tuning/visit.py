@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,27 +33,10 @@ from btgm_cli.tuning.learning import Lesson, pairs_of
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.surrogate import Pool, state_of
-from btgm_cli.tuning.training import Schedule, Training, train
-
-FULL_RATE_MOVE = 0.2
-"""A warm start whose β moves by at least this share trains at the full learning rate."""
-
-SMALLEST_RATE = 0.1
-"""Share of the learning rate that the smallest move of β gets."""
+from btgm_cli.tuning.training import Schedule, Trained, Training, train, warm_share
 
 SAME = 1e-6
 """Relative difference of a β that is still the same."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training left: its effort, see `Effort`, and the pairs (z, f) that it paid for."""
-
-    steps: int = 0
-    f_evals: int = 0
-    f_gradients: int = 0
-    finite: bool = True
-    paid: tuple[Pairs, ...] = ()
 
 
 class Visits:
@@ -273,9 +256,8 @@ class Visits:
         last = self.points[-1].beta if self.points else 0.0
         schedule = Schedule(last, beta, settings.steps if warm else settings.first_steps)
         if warm:
-            # The full rate would shake a trained flow by more than a small move of β asks for.
-            move = min(1.0, max(self._moved(beta) / FULL_RATE_MOVE, SMALLEST_RATE))
-            settings = replace(settings, learning_rate=move * settings.learning_rate)
+            rate = settings.learning_rate * warm_share(self._moved(beta))
+            settings = replace(settings, learning_rate=rate)
         generator = self.generator("training", index)
         return Training(self.flow, settings, schedule, generator), settings
 
