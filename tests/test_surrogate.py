@@ -40,7 +40,6 @@ QUICK = Tuning(
 def fewer_draws():
     """As many as these four dimensions need."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(surrogate, "N_OFFERED", 20_000)
         patch.setattr(surrogate, "BATCH", 256)
         patch.setattr(fitting, "N_CALIBRATE", 30_000)
         yield

@@ -17,7 +17,7 @@ from btgm_cli.store.files import file_hash, write_json
 from btgm_cli.store.runs import PARETO
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 ABSENT = object()
 
 

@@ -18,6 +18,9 @@ from btgm_cli.tuning.settings import Tuning
 from btgm_cli.tuning.surrogate import ROUNDS, Pool, Surrogate, ask, fit, state_of
 from btgm_cli.tuning.training import Training, train
 
+FIRST = 2
+"""A first fit, to draws of p, takes so many times the steps of a later one."""
+
 
 @dataclass
 class Lesson:
@@ -76,12 +79,13 @@ class Lesson:
         """Begin a round: ask f̂ where s says that the tilt is, and fit s to the answers."""
         beta, steps = self.training.schedule.beta, self.training.schedule.steps
         generator = self.generator("surrogate", number)
-        if self.acceptance.beta.item() == 0.0:
-            fit(self.acceptance, self.pool, beta, 2 * steps, generator)
-        self.acceptance.beta.fill_(beta)
-        mixture = Mixture(self.f.model, self.training.flow)
-        n = math.ceil(self.settings.n_learn / ROUNDS)
-        self._learn(ask(self.acceptance, self.f, mixture, n, generator))
+        if self.pool.is_finite:
+            if self.acceptance.beta.item() == 0.0:
+                fit(self.acceptance, self.pool, beta, FIRST * steps, generator)
+            self.acceptance.beta.fill_(beta)
+            mixture = Mixture(self.f.model, self.training.flow)
+            n = math.ceil(self.settings.n_learn / ROUNDS)
+            self._learn(ask(self.acceptance, self.f, mixture, n, generator))
         self.training.finite = self.pool.is_finite
         if self.training.finite:
             fit(self.acceptance, self.pool, beta, steps, generator)

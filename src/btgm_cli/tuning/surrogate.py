@@ -31,8 +31,8 @@ PRIOR_SHARE = 0.35
 
 BATCH, FIRST_RATE, RATE = 1024, 8e-3, 6e-3
 
-N_OFFERED = 40_000
-"""Draws among which those to be asked are chosen, by their weight for the tilt by s."""
+OFFERED = 10
+"""Draws of which one is asked, chosen by its weight for the tilt by s."""
 
 LEAST_WEIGHT = 0.03
 """In the fit, of a pair that is refused whatever s says there."""
@@ -130,11 +130,14 @@ def ask(
     They are chosen among draws of the mixture m, by the weight p e^{βs} / m (Efraimidis & Spirakis
     2006).
     """
-    blocks = [weighted(acceptance, mixture, BLOCK, generator) for _ in range(N_OFFERED // BLOCK)]
+    blocks = [
+        weighted(acceptance, mixture, min(BLOCK, OFFERED * n - done), generator)
+        for done in range(0, OFFERED * n, BLOCK)
+    ]
     z = torch.cat([offered.z for offered, _ in blocks])
     log_weight = torch.cat([log_weight for _, log_weight in blocks])
     uniform = torch.rand(len(z), generator=generator, device=z.device, dtype=torch.double)
-    chosen = (log_weight - (-uniform.log()).log()).topk(min(n, len(z))).indices
+    chosen = (log_weight - (-uniform.log()).log()).topk(n).indices
     return z[chosen], evaluate(f, z[chosen])
 
 
