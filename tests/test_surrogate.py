@@ -134,6 +134,7 @@ def test_a_wrong_surrogate_is_found_out(monkeypatch):
     # N(−β, 1) instead of N(β, 1) would have KL = (2β)² / 2.
     assert BETA**2 < figures.kl_gap < 2.2 * BETA**2
     assert result.status is not Status.OK
+    assert result.remedy.startswith(f"tuning.n_learn={2 * QUICK.n_learn} ")
 
 
 def test_what_is_asked_are_draws_of_the_tilt_without_repeats():
