@@ -240,6 +240,9 @@ def test_a_killed_run_with_learned_acceptance_goes_on_to_the_same_numbers(
     assert whole.points[1].figures.acceptance_rate < 1
     resumed = killed_and_resumed(target, settings, events)
     assert [p.figures.moments for p in resumed.points] == [p.figures.moments for p in whole.points]
+    told, wanted = ([p.effort.f_evals for p in run.points] for run in (resumed, whole))
+    assert told == wanted
+    assert torch.equal(resumed.points[-1].paid["z"], whole.points[-1].paid["z"])
     for name, value in whole.points[-1].acceptance_state.items():
         assert torch.equal(value, resumed.points[-1].acceptance_state[name])
 

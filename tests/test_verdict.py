@@ -45,7 +45,7 @@ def figures_of(flow, criterion, beta, reference=None, seed=0, n=10_000):
 
 def judged(figures, thresholds=None):
     """The verdict on figures of a model that no training has touched."""
-    return judge(figures, Effort(0, 0, 0.0, finite=True), thresholds or Thresholds())
+    return judge(figures, Effort(0, 0, 0, 0.0, finite=True), thresholds or Thresholds())
 
 
 def verdict_of(*planted, thresholds=None, **choices):

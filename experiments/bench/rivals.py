@@ -22,7 +22,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import PathPoint, Reference, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
-from btgm_cli.truth.price import GRADIENT, N_BEST, by_rejection
+from btgm_cli.truth.price import GRADIENT, N_BEST, by_rejection, evaluations
 from btgm_cli.truth.references import latent_smc
 from btgm_cli.tuned.correction import N_PILOT, Correct, Corrector
 from btgm_cli.tuned.model import TunedModel
@@ -154,7 +154,7 @@ def tuned(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     wanted = [exact.beta for exact in tilts]
     evals, seconds = 0, 0.0
     for point in result.points:
-        evals += tuning_evals(point, contest.sizes.tuning.batch_size)
+        evals += evaluations(point.effort)
         seconds += point.effort.seconds
         if point.figures.moments.beta in wanted:
             fixed = {"fixed_evals": evals, "fixed_seconds": seconds, "status": str(point.status)}
@@ -197,11 +197,6 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
         "evals_per_draw": 1 / ess,
         "seconds_per_draw": seconds / ess,
     }
-
-
-def tuning_evals(point: PathPoint, batch_size: int) -> int:
-    """What this point's tuning cost: a step's gradients count for more than its values."""
-    return point.effort.f_evals + (GRADIENT - 1) * point.effort.steps * batch_size
 
 
 def weighted_quantile(f: torch.Tensor, weight: torch.Tensor, share: float) -> float:

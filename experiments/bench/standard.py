@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import pandas as pd
-from experiments.bench.rivals import Row, tuning_evals
+from experiments.bench.rivals import Row
 from experiments.bench.settings import Settings
 from experiments.bench.table import Table
 from experiments.bench.targets import SamplingTarget, funnel, gaussian_mixture, many_well
@@ -18,6 +18,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.tilt.estimates import effective_sample_size, log_mean_weight, pareto_k
+from btgm_cli.truth.price import evaluations
 from btgm_cli.truth.references import latent_smc
 from btgm_cli.truth.smc import POPULATIONS, TemperedSMC
 from btgm_cli.tuned.flows import Flow, InverseAutoregressive, SplineCoupled
@@ -129,7 +130,7 @@ def measure(recipe: Recipe, seed: int) -> Iterator[Row]:
         seed=seed,
     )
     seconds = time.perf_counter() - started
-    evals = sum(tuning_evals(point, recipe.tuning.batch_size) for point in result.points)
+    evals = sum(evaluations(point.effort) for point in result.points)
     log_w = weights(target, result.tuned, recipe.batches * N_DRAWS, seed)
     errors = [abs(log_mean_weight(batch)[0] - target.log_z) for batch in log_w.split(N_DRAWS)]
     yield {

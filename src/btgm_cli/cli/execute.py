@@ -105,7 +105,6 @@ def _write_tables(job: Job, result: TuneResult, path: Path, journal: RunJournal)
     costs = prices(
         result.f.remembering(journal.paid, "price", *result.points[-1].weights),
         result.points,
-        job.problem.settings.batch_size,
         result.reference,
         _generator(job, "price"),
     )

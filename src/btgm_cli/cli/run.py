@@ -91,8 +91,8 @@ def _prepare(cfg: DictConfig, *, sweep: bool) -> Job:
     job = job_of(cfg, cfg.hydra)
     require_writable("out", Path(place.dir))
     require_free(path, _manifest(cfg, job))
-    if cfg.tuning.gradient == Gradient.AUTO and not job.problem.has_gradient:
-        chosen = job.problem.settings.gradient
+    chosen = job.problem.settings.gradient
+    if cfg.tuning.gradient == Gradient.AUTO and chosen is Gradient.SCORE:
         print(f"the criterion has no gradient in z: tuning.gradient={chosen}")
     return job
 

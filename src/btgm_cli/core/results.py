@@ -151,12 +151,14 @@ class Effort:
     Args:
         steps: of training.
         f_evals: criterion evaluations, those with a gradient among them.
+        f_gradients: those with a gradient.
         seconds: of wall time.
         finite: False where the training met a loss or gradient that was not.
     """
 
     steps: int
     f_evals: int
+    f_gradients: int
     seconds: float
     finite: bool
 
@@ -172,6 +174,8 @@ class PathPoint:
         weights: of the terms, where f is a sum whose weights were solved for.
         flow_state: weights of the flow.
         acceptance_state: of the learned acceptance; empty where there is none.
+        paid: z (n, D) and f (n,) that were asked for on the way, for the next β to learn from;
+            empty where nothing is learned from them.
     """
 
     figures: Figures
@@ -180,6 +184,7 @@ class PathPoint:
     weights: tuple[float, ...]
     flow_state: State = field(repr=False)
     acceptance_state: State = field(repr=False)
+    paid: State = field(repr=False, default_factory=dict)
 
     @property
     def beta(self) -> float:

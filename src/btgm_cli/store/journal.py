@@ -32,6 +32,7 @@ from btgm_cli.store.runs import (
     WEIGHTS,
     acceptance_file,
     flow_file,
+    paid_file,
     read_rows,
     samples_file,
     write_table,
@@ -99,6 +100,10 @@ class RunJournal:
             files.append(acceptance_file(self.path, index))
             with replacing(files[-1]) as temporary:
                 save_file(point.acceptance_state, temporary)
+        if point.paid:
+            files.append(paid_file(self.path, index))
+            with replacing(files[-1]) as temporary:
+                save_file(point.paid, temporary)
         files.append(samples_file(self.path, index))
         write_bytes(files[-1], npy_bytes(self.draw(point)))
         content = row_hash(PathPoint, row_of(point), **WEIGHTS)
@@ -159,6 +164,7 @@ class RunJournal:
             {str(name): value for name, value in row.items()},
             flow_state=_weights(flow_file(self.path, index)),
             acceptance_state=read_acceptance(self.path, self._manifest, index),
+            paid=_read_if_known(paid_file(self.path, index), self.path, self._manifest, index),
         )
         self._mend_samples(index, point)
         return point
@@ -194,7 +200,11 @@ class RunJournal:
 
 def read_acceptance(path: Path, manifest: Manifest, index: int) -> State:
     """Weights of a row's learned acceptance; empty for a row that was made without one."""
-    file = acceptance_file(path, index)
+    return _read_if_known(acceptance_file(path, index), path, manifest, index)
+
+
+def _read_if_known(file: Path, path: Path, manifest: Manifest, index: int) -> State:
+    """What is in a file of a row; empty for a row that was made without it."""
     return _weights(file) if manifest.knows(path, index, file) else {}
 
 

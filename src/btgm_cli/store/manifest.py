@@ -18,7 +18,7 @@ from btgm_cli.store.files import file_hash, write_json
 
 MANIFEST, PARETO = "manifest.json", "pareto.csv"
 SEAL = "sha256"
-FORMAT = 1
+FORMAT = 2
 RESTORE = "put it back, or run again in another directory"
 ABSENT = object()
 

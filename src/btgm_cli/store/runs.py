@@ -40,7 +40,7 @@ COLUMNS: dict[str, dict[str, type]] = {
 SUMMED = {"model": str, "criterion": str, "status": Status}
 """What `summary.json` must have."""
 
-WEIGHTS: dict[str, Any] = {"flow_state": {}, "acceptance_state": {}}
+WEIGHTS: dict[str, Any] = {"flow_state": {}, "acceptance_state": {}, "paid": {}}
 """What a `PathPoint` has and its row has not."""
 
 PartT = TypeVar("PartT")
@@ -238,6 +238,11 @@ def flow_file(path: Path, index: int) -> Path:
 def acceptance_file(path: Path, index: int) -> Path:
     """The learned acceptance of row `index` of `pareto.csv`; absent where there is none."""
     return path / FLOWS / f"{index:03d}.acceptance.safetensors"
+
+
+def paid_file(path: Path, index: int) -> Path:
+    """Draws whose f was asked for at row `index` of `pareto.csv`; absent where nothing learns."""
+    return path / FLOWS / f"{index:03d}.paid.safetensors"
 
 
 def samples_file(path: Path, index: int) -> Path:

@@ -152,6 +152,7 @@ def examine(
     n: int,
     generator: Callable[[str], torch.Generator],
     enough: Callable[[Moments], bool] = lambda _: True,
+    keep: Callable[[Tensor, Tensor], None] = lambda z, f: None,
 ) -> Figures:
     """Hold a tuned model, however it came about, against the exact tilt.
 
@@ -163,8 +164,10 @@ def examine(
         n: draws of q̂, at least.
         generator: one for each of the purposes "evaluation", "compare" and "fresh".
         enough: are the errors of these moments small enough?
+        keep: given the draws of q̂ and their f, which have been paid for.
     """
     evaluation = evaluate_tilt(tuned, f, beta, n, generator("evaluation"), enough)
+    keep(evaluation.z, evaluation.f)
     own = reference.at(beta)
     found = sharpened(
         reference,

@@ -14,7 +14,7 @@ import torch
 
 from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.latent_criterion import LatentCriterion
-from btgm_cli.core.results import PathPoint, Status
+from btgm_cli.core.results import Effort, PathPoint, Status
 from btgm_cli.truth.references import Estimated, latent_smc
 from btgm_cli.truth.smc import TemperedSMC
 
@@ -50,7 +50,6 @@ class Price:
 def prices(
     f: LatentCriterion,
     points: Sequence[PathPoint],
-    batch_size: int,
     reference: ReferenceSource,
     generator: torch.Generator,
 ) -> list[Price]:
@@ -60,7 +59,7 @@ def prices(
     fixed = 0.0
     for point in points:
         beta = point.beta
-        fixed += point.effort.f_evals + (GRADIENT - 1) * point.effort.steps * batch_size
+        fixed += evaluations(point.effort)
         other = point.weights != points[-1].weights  # on the way: f was another sum then
         if beta == 0 or other or not math.isfinite(point.figures.reference.log_z):
             continue
@@ -80,6 +79,11 @@ def prices(
         if not climbed.unusable:
             table.append(_smc_price(climbed, beta, rejection))
     return table
+
+
+def evaluations(effort: Effort) -> int:
+    """What was spent, in evaluations without a gradient."""
+    return effort.f_evals + (GRADIENT - 1) * effort.f_gradients
 
 
 def by_rejection(beta: float, best: float, log_z: float) -> float:

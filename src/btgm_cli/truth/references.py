@@ -61,8 +61,13 @@ class PriorDraws:
         """The estimate at β (Eqs. 29–31), with its error and whether to believe it."""
         return importance_reference(beta, self.f)
 
+    def shown(self) -> PriorDraws:
+        """The first half of the draws, which q̂ may learn from."""
+        half = self.f.numel() // 2
+        return PriorDraws(self.z[:half], self.f[:half])
+
     def held_out(self) -> PriorDraws:
-        """The second half of the draws: q̂ may have learned from the first, these are its judges.
+        """The second half, which judges it.
 
         A model that remembers where f was high is denser there than anywhere else.
         """

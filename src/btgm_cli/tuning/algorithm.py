@@ -95,7 +95,7 @@ def tune(
 
     Args:
         model: a frozen generator; it and the criterion must be on `device`.
-        criterion: f, larger is better; without a gradient it is learned by the score.
+        criterion: f, larger is better; it needs no gradient.
         target: what to meet; by default the path of the paper's Fig. 5.
         flow: an untrained flow on the latent space; by default the paper's six-layer IAF. It is
             trained in place.
@@ -199,7 +199,10 @@ def _remedy(verdict: Verdict, settings: Tuning) -> str:
         return "ask for less: lower target.betas or target.C_D, or raise target.rho"
     if not verdict.to_raise:
         return "check the criterion for NaN or infinite values, or lower tuning.learning_rate"
-    return " ".join(f"tuning.{name}={2 * getattr(settings, name)}" for name in verdict.to_raise)
+    names = verdict.to_raise
+    if settings.gradient is Gradient.SURROGATE and "steps" in names:
+        names = ("n_learn", *names)
+    return " ".join(f"tuning.{name}={2 * getattr(settings, name)}" for name in names)
 
 
 def _trace_row(index: int, point: PathPoint) -> dict[str, Any]:

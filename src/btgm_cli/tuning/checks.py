@@ -23,7 +23,7 @@ from btgm_cli.core.results import Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.tuning.prior_check import check_prior
-from btgm_cli.tuning.settings import Gradient
+from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.trial import OTHER_SIZES, N, Trial, leaves
 
 N_CONSTANT = 4000
@@ -134,16 +134,19 @@ def check_pair(f: LatentCriterion, generator: torch.Generator) -> bool:
     return bool(gradient.any())
 
 
-def chosen_gradient(wanted: Gradient, has_gradient: bool, criterion: Criterion) -> Gradient:
+def chosen_gradient(settings: Tuning, has_gradient: bool, criterion: Criterion) -> Gradient:
     """The gradient to train by, where `auto` is settled.
 
     Raises:
         SettingError: f̂ has no gradient to reparametrise.
     """
+    wanted = settings.gradient
+    if wanted is Gradient.AUTO and settings.min_acceptance_rate < 1:
+        return Gradient.SURROGATE
     if wanted is Gradient.AUTO:
         return Gradient.REPARAMETRISED if has_gradient else Gradient.SCORE
     if wanted is Gradient.REPARAMETRISED and not has_gradient:
-        expected = f"{name_of(criterion)} has no gradient in z; choose score or auto"
+        expected = f"{name_of(criterion)} has no gradient in z; choose surrogate, score or auto"
         raise SettingError("tuning.gradient", str(wanted), expected)
     return Gradient(wanted)
 

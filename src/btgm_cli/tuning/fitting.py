@@ -159,12 +159,10 @@ def calibrate(
         The criterion evaluations spent.
     """
     mixture = Mixture(f.model, flow)
-    blocks = [
-        _weighted(acceptance, mixture, BLOCK, generator) for _ in range(N_CALIBRATE // BLOCK)
-    ]
+    blocks = [weighted(acceptance, mixture, BLOCK, generator) for _ in range(N_CALIBRATE // BLOCK)]
     log_weight = torch.cat([log_weight for _, log_weight in blocks])
     level = choose_level(log_weight, least_share, GOOD_ENOUGH)
-    offered, of_guard = _weighted(acceptance, mixture, N_GUARD, generator)
+    offered, of_guard = weighted(acceptance, mixture, N_GUARD, generator)
     tilt = acceptance.beta * evaluate(f, offered.z).double()
     log_flow = offered.log_flow.double()
     sifted = _loss(log_acceptance(of_guard, level), tilt - mixed(log_flow))
@@ -179,10 +177,10 @@ def calibrate(
     return N_GUARD
 
 
-def _weighted(
+def weighted(
     acceptance: Acceptance, mixture: Mixture, n: int, generator: torch.Generator
 ) -> tuple[Offered, Tensor]:
-    """Draws of m, those of p first, and the log weights that the acceptance gives, float64."""
+    """n draws of m, those of p first, and the log weights that the acceptance gives, float64."""
     of_flow = mixture.draw_flow(n - _of_prior(n), generator)
     from_p = mixture.model.sample_prior(_of_prior(n), generator)
     with torch.no_grad():

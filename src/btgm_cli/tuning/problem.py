@@ -63,7 +63,7 @@ class Problem:
         check_model(model, seed, device)
         f = fitting(model, criterion, f_samples=settings.f_samples, seed=seed, device=device)
         has_gradient = check_pair(f, derived_generator(seed, "check", device=device))
-        gradient = chosen_gradient(settings.gradient, has_gradient, f.criterion)
+        gradient = chosen_gradient(settings, has_gradient, f.criterion)
         return cls(
             f=f,
             flow=(flow or InverseAutoregressive(model.latent_dim, seed=seed)).to(device),

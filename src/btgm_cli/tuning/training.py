@@ -1,6 +1,6 @@
 """Training q̂ at one β: minimize L(β) = KL(q̂‖p) − β E_q̂ f (Eq. 9).
 
-By reparametrised gradients, or by the score where f has none.
+By reparametrised gradients of f or of what is learned of it, or by the score.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuning.settings import Gradient, Tuning
 
@@ -56,6 +56,24 @@ class Seen:
         """z (n, D) and f (n,)."""
         rows = self.rows[: self.count]
         return rows[:, :-1], rows[:, -1]
+
+
+FULL_RATE_MOVE = 0.2
+"""A warm start whose β moves by at least this share trains at the full learning rate."""
+
+SMALLEST_RATE = 0.1
+"""Share of the learning rate that the smallest move of β gets."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: its effort, see `Effort`, and the pairs (z, f) that it paid for."""
+
+    steps: int = 0
+    f_evals: int = 0
+    f_gradients: int = 0
+    finite: bool = True
+    paid: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,28 +132,44 @@ class Training:
         self.seen = Seen.of(state["seen"], state["seen_count"])
 
 
+class OfLatent(Protocol):
+    """A function of z, such as f̂, beside the model whose latent space it is on."""
+
+    @property
+    def model(self) -> GenerativeModel:
+        """For p."""
+        ...
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Values of shape (n,) for z of shape (n, D)."""
+        ...
+
+
 def train(
-    f: LatentCriterion,
+    f: OfLatent,
     training: Training,
     settings: Tuning,
     *,
+    until: int | None = None,
     on_step: Callable[[int, float, float], None] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
-    """Train in place to the end of its schedule; leaves the averaged weights in the flow.
+    """Train in place; at the end of its schedule, leaves the averaged weights in the flow.
 
     A loss or gradient that is not finite ends the training with `training.finite` False and the
     last good weights.
 
     Args:
-        f: the latent criterion f̂, with its model.
+        f: the latent criterion f̂, with its model, or what stands for it.
         training: state to start from, fresh or loaded.
         settings: batch size, shares, and which gradient.
+        until: the step to stop at, before the end of the schedule.
         on_step: told the step, and the batch's KL (nats) and mean of f, after each step.
         save: given a checkpoint each `settings.checkpoint_every` steps.
     """
     schedule = training.schedule
-    while training.step < schedule.steps:
+    last = schedule.steps if until is None else until
+    while training.step < last:
         beta = _annealed(schedule, training.step / schedule.steps, settings.anneal)
         kl, mean = take_step(f, training, beta, settings)
         if not training.finite:
@@ -147,12 +181,13 @@ def train(
             on_step(training.step, kl, mean)
         if save and training.step % settings.checkpoint_every == 0:
             save(training.state_dict())
-    if training.average.n_averaged > 0:
+    ended = training.step == schedule.steps or not training.finite
+    if ended and training.average.n_averaged > 0:
         training.flow.load_state_dict(training.average.module.state_dict())
 
 
 def take_step(
-    f: LatentCriterion, training: Training, beta: float, settings: Tuning
+    f: OfLatent, training: Training, beta: float, settings: Tuning
 ) -> tuple[float, float]:
     """One Adam step on L(β), in place; returns the batch's KL (nats) and mean of f."""
     z0 = f.model.sample_prior(settings.batch_size, training.generator)
@@ -165,7 +200,8 @@ def take_step(
     if training.finite:
         training.optimizer.step()
         training.rate.step()
-        training.seen.add(batch.z, batch.f)
+        if settings.gradient is not Gradient.SURROGATE:  # whose values are not those of f
+            training.seen.add(batch.z, batch.f)
     return batch.log_ratio.mean().item(), batch.f.mean().item()
 
 
@@ -179,7 +215,7 @@ class Batch:
     f: Tensor
 
 
-def reparametrised_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float) -> Batch:
+def reparametrised_loss(f: OfLatent, flow: Flow, z0: Tensor, beta: float) -> Batch:
     """L(β) on draws z0 (n, D) of p, whose gradient goes through f̂ (Eq. 9)."""
     z, log_det = flow(z0)
     log_ratio = f.model.prior_log_prob(z0) - log_det - f.model.prior_log_prob(z)
@@ -188,7 +224,7 @@ def reparametrised_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float)
     return Batch(loss, z.detach(), log_ratio.detach(), values.detach())
 
 
-def score_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float) -> Batch:
+def score_loss(f: OfLatent, flow: Flow, z0: Tensor, beta: float) -> Batch:
     """A loss whose gradient estimates that of L(β) from values of f̂ alone.
 
     ∇L = E[(l − b) ∇ log q̂] with l = log q̂ − log p − βf (variational optimization). The baseline
@@ -205,6 +241,14 @@ def score_loss(f: LatentCriterion, flow: Flow, z0: Tensor, beta: float) -> Batch
     back, log_det = flow.inverse(z)
     log_q = f.model.prior_log_prob(back) - log_det
     return Batch((advantage * log_q).mean(), z, log_ratio, values)
+
+
+def warm_share(moved: float) -> float:
+    """Share of the learning rate for a warm start, given how far the tilt is from the last one.
+
+    The full rate would shake a trained flow by more than a small move asks for.
+    """
+    return min(1.0, max(moved / FULL_RATE_MOVE, SMALLEST_RATE))
 
 
 def _annealed(schedule: Schedule, progress: float, share: float) -> float:

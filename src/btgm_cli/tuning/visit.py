@@ -16,7 +16,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import Effort, Journal, Moments, PathPoint, Progress
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.truth.evaluation import examine
-from btgm_cli.truth.references import reference_for
+from btgm_cli.truth.references import Estimated, reference_for
 from btgm_cli.truth.verdict import judge
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.model import TunedModel
@@ -29,14 +29,11 @@ from btgm_cli.tuning.fitting import (
     fit_acceptance,
     is_needed,
 )
+from btgm_cli.tuning.learning import Lesson, pairs_of
 from btgm_cli.tuning.problem import Problem
-from btgm_cli.tuning.training import Schedule, Training, train
-
-FULL_RATE_MOVE = 0.2
-"""A warm start whose β moves by at least this share trains at the full learning rate."""
-
-SMALLEST_RATE = 0.1
-"""Share of the learning rate that the smallest move of β gets."""
+from btgm_cli.tuning.settings import Gradient, Tuning
+from btgm_cli.tuning.surrogate import Pool, state_of
+from btgm_cli.tuning.training import Schedule, Trained, Training, train, warm_share
 
 SAME = 1e-6
 """Relative difference of a β that is still the same."""
@@ -74,6 +71,7 @@ class Visits:
         self._passes, self._journal, self._observe = passes, journal, observe
         self._prior_pairs: Pairs | None = None
         self._prior_charged = False
+        self._paid: list[Pairs] = []
 
     @property
     def tuned(self) -> TunedModel:
@@ -99,7 +97,7 @@ class Visits:
     ) -> None:
         """Go on with another sum of the same terms, and its exact tilt."""
         self.f, self._reference, self.weights = f, reference, weights
-        self._prior_pairs, self._prior_charged = None, False
+        self._prior_pairs, self._prior_charged, self._paid = None, False, []
 
     def remembering(self, f: LatentCriterion, *weights: float) -> LatentCriterion:
         """F, evaluated once alone where the journal keeps what has been paid for.
@@ -127,6 +125,8 @@ class Visits:
             if self._journal:
                 self._journal.add_point(index, point)
         self.points.append(point)
+        if point.paid:
+            self._paid.append(pairs_of(point.paid, self._problem.device))
         return point
 
     def _take_over(self, point: PathPoint) -> None:
@@ -157,7 +157,8 @@ class Visits:
         started = time.perf_counter()
         # Nothing to learn at β = 0 while the flow is still the identity.
         untouched = beta == 0 and not any(point.effort.steps for point in self.points)
-        steps, f_evals, finite = (0, 0, True) if untouched else self._train(index, beta)
+        trained = Trained() if untouched else self._train(index, beta)
+        paid = list(trained.paid)
         figures = examine(
             self.tuned,
             self.f,
@@ -166,12 +167,14 @@ class Visits:
             self.settings.n_eval,
             lambda purpose: self.generator(purpose, index),
             enough,
+            lambda z, f: paid.append((z, f)),
         )
         effort = Effort(
-            steps=steps,
-            f_evals=f_evals + figures.moments.n,
+            steps=trained.steps,
+            f_evals=trained.f_evals + figures.moments.n,
+            f_gradients=trained.f_gradients,
             seconds=time.perf_counter() - started,
-            finite=finite and math.isfinite(figures.moments.loss),
+            finite=trained.finite and math.isfinite(figures.moments.loss),
         )
         return PathPoint(
             figures=figures,
@@ -180,19 +183,52 @@ class Visits:
             weights=self.weights,
             flow_state=self.flow.snapshot(),
             acceptance_state=self.acceptance.snapshot() if self.acceptance else {},
+            paid=state_of(paid) if trained.paid else {},
         )
 
-    def _train(self, index: int, beta: float) -> tuple[int, int, bool]:
-        """Train the flow, then the acceptance; returns steps, evaluations, and all finite."""
-        training = self._train_flow(index, beta)
-        evals = training.step * self.settings.batch_size
+    def _train(self, index: int, beta: float) -> Trained:
+        """Train the flow and fit the acceptance."""
+        training, settings = self._training(index, beta)
+        if self.acceptance and settings.gradient is Gradient.SURROGATE:
+            return self._learn_first(self.acceptance, index, training, settings)
+        checkpoint = self._journal.training_state(index) if self._journal else None
+        if checkpoint:
+            training.load(checkpoint)
+        on_step, save = self._observers(index, training.schedule)
+        train(self.f, training, settings, on_step=on_step, save=save)
+        evals = training.step * settings.batch_size
         if self.acceptance:
             self.acceptance.open()
+        followed = 0 if settings.gradient is Gradient.SCORE else evals
         if self.acceptance and training.finite:
             evals += self._fit(
                 self.acceptance, beta, training, self.generator("acceptance", index)
             )
-        return training.step, evals, training.finite
+        return Trained(training.step, evals, followed, training.finite)
+
+    def _learn_first(
+        self, acceptance: Acceptance, index: int, training: Training, settings: Tuning
+    ) -> Trained:
+        """Learn f, let the flow follow what was learned, and calibrate the acceptance."""
+        prior, evals = self._known_of_prior()
+        lesson = Lesson(
+            self.f,
+            acceptance,
+            Pool(prior, self._paid),
+            training,
+            settings,
+            lambda *purpose: self.generator(*purpose, index),
+        )
+        checkpoint = self._journal.training_state(index) if self._journal else None
+        if checkpoint:
+            lesson.load(checkpoint)
+        acceptance.open()
+        lesson.run(*self._observers(index, training.schedule))
+        evals += lesson.f_evals
+        if training.finite:
+            least, generator = settings.min_acceptance_rate, self.generator("acceptance", index)
+            evals += calibrate(acceptance, self.f, self.flow, least, generator)
+        return Trained(training.step, evals, 0, training.finite, tuple(lesson.paid))
 
     def _fit(
         self,
@@ -207,7 +243,7 @@ class Visits:
             return N_GUARD
         evals = N_GUARD
         if self._prior_pairs is None:
-            self._prior_pairs = self._prior_draws()
+            self._prior_pairs = self._prior_draws(N_PRIOR)
         if not self._prior_charged:  # to the β that needs them first
             evals += N_PRIOR
             self._prior_charged = True
@@ -224,37 +260,48 @@ class Visits:
             acceptance, self.f, self.flow, self.settings.min_acceptance_rate, generator
         )
 
-    def _prior_draws(self) -> Pairs:
+    def _known_of_prior(self) -> tuple[Pairs, int]:
+        """Draws of p with their f, those of the reference if it has any, and what they cost."""
+        if isinstance(self.reference, Estimated):
+            shown = self.reference.prior.shown()
+            return (shown.z, shown.f), 0
+        if self._prior_pairs is None:
+            self._prior_pairs = self._prior_draws(self.settings.n_reference)
+        return self._prior_pairs, 0 if self._paid else self.settings.n_reference
+
+    def _prior_draws(self, n: int) -> Pairs:
         """Draws of p with f, for the acceptance alone: the reference has its own."""
-        generator = self.generator("acceptance", "prior")
-        z = self.f.model.sample_prior(N_PRIOR, generator)
+        z = self.f.model.sample_prior(n, self.generator("acceptance", "prior"))
         return z, evaluate(self.remembering(self.f, *self.weights), z)
 
-    def _train_flow(self, index: int, beta: float) -> Training:
-        settings, journal = self.settings, self._journal
+    def _training(self, index: int, beta: float) -> tuple[Training, Tuning]:
+        """A fresh training of the flow, and its settings."""
+        settings = self.settings
         warm = any(point.effort.steps for point in self.points)
         last = self.points[-1].beta if self.points else 0.0
         schedule = Schedule(last, beta, settings.steps if warm else settings.first_steps)
         if warm:
-            # The full rate would shake a trained flow by more than a small move of β asks for.
-            move = min(1.0, max(self._moved(beta) / FULL_RATE_MOVE, SMALLEST_RATE))
-            settings = replace(settings, learning_rate=move * settings.learning_rate)
-        training = Training(self.flow, settings, schedule, self.generator("training", index))
-        checkpoint = journal.training_state(index) if journal else None
-        if checkpoint:
-            training.load(checkpoint)
+            rate = settings.learning_rate * warm_share(self._moved(beta))
+            settings = replace(settings, learning_rate=rate)
+        generator = self.generator("training", index)
+        return Training(self.flow, settings, schedule, generator), settings
+
+    def _observers(
+        self, index: int, schedule: Schedule
+    ) -> tuple[Callable[[int, float, float], None], Callable[[dict[str, Any]], None]]:
+        """What a training tells, and where it keeps its checkpoints."""
 
         def on_step(step: int, kl: float, mean: float) -> None:
             if self._observe:
                 planned = self._passes
-                self._observe(Progress(index, beta, step, schedule.steps, kl, mean, planned))
+                told = Progress(index, schedule.beta, step, schedule.steps, kl, mean, planned)
+                self._observe(told)
 
         def save(state: dict[str, Any]) -> None:
-            if journal:
-                journal.save_training_state(index, state)
+            if self._journal:
+                self._journal.save_training_state(index, state)
 
-        train(self.f, training, settings, on_step=on_step, save=save)
-        return training
+        return on_step, save
 
     def _moved(self, beta: float) -> float:
         """How far the tilt is from the last one, as a share of it."""

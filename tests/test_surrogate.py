@@ -1,0 +1,182 @@
+"""Learning f first: few evaluations, none with a gradient, no figure by what is learned."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.results import Status
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.core.target import Target
+from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tuned.acceptance import Acceptance
+from btgm_cli.tuned.flows import InverseAutoregressive
+from btgm_cli.tuned.mixture import Mixture
+from btgm_cli.tuning import Gradient, Tuning, fitting, learning, surrogate
+from btgm_cli.tuning.algorithm import solve
+from btgm_cli.tuning.fitting import N_GUARD
+from btgm_cli.tuning.problem import Problem
+from btgm_cli.tuning.surrogate import Pool, ask, fit
+from tests.oracle import Affine, unit_direction
+
+DIM, BETA = 4, 1.0
+MODEL = Gaussian(DIM)
+LATENT = LatentCriterion(MODEL, Linear())
+QUICK = Tuning(
+    first_steps=150,
+    steps=60,
+    learning_rate=4e-3,
+    n_learn=1000,
+    n_eval=2000,
+    n_reference=5000,
+    min_acceptance_rate=0.2,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_draws():
+    """As many as these four dimensions need."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(surrogate, "BATCH", 256)
+        patch.setattr(fitting, "N_CALIBRATE", 30_000)
+        yield
+
+
+class Counted:
+    """A criterion that counts what it is asked, and how often with a gradient."""
+
+    def __init__(self, criterion):
+        self.criterion, self.asked, self.with_gradient = criterion, 0, 0
+
+    def __call__(self, x):
+        self.asked += len(x)
+        self.with_gradient += len(x) * x.requires_grad
+        return self.criterion(x)
+
+
+class ExactlyLinear(Acceptance):
+    """An acceptance whose s is f itself."""
+
+    def predict(self, z):
+        return LATENT(z)
+
+
+def tuned(criterion, target, settings=QUICK):
+    flow = InverseAutoregressive(DIM, depth=2, hidden=[32])
+    problem = Problem.checked(MODEL, criterion, target=target, flow=flow, settings=settings)
+    if isinstance(criterion, Counted):
+        criterion.asked = criterion.with_gradient = 0
+    return solve(problem)
+
+
+def test_the_default_learns_first_and_meets_the_tilt():
+    result = tuned(Linear(), Target(betas=[0.5, BETA]))
+    assert result.gradient is Gradient.SURROGATE
+    assert result.status is Status.OK
+    last = result.points[-1].figures
+    assert last.kl_gap < 0.03
+    assert abs(last.log_z - BETA**2 / 2) <= 4 * last.log_z_se
+
+
+def step(x):
+    """No gradient anywhere."""
+    return (x[:, 0] > 1).float()
+
+
+def test_each_evaluation_is_told_and_none_has_a_gradient():
+    criterion = Counted(step)
+    result = tuned(criterion, Target(betas=[1.0, 2.0]))
+    assert criterion.asked == result.f_evals
+    assert criterion.with_gradient == 0
+    each = QUICK.n_learn + N_GUARD + QUICK.n_eval
+    assert [point.effort.f_evals for point in result.points] == [each, each]
+    assert [point.effort.f_gradients for point in result.points] == [0, 0]
+
+
+def test_where_the_reference_has_no_draws_of_p_they_are_paid_for_once():
+    result = tuned(Linear(), Target(betas=[0.0, 0.5, 1.0]))
+    each = QUICK.n_learn + N_GUARD + QUICK.n_eval
+    evals = [point.effort.f_evals for point in result.points]
+    assert evals == [QUICK.n_eval, QUICK.n_reference + each, each]
+
+
+def test_what_was_paid_for_is_kept_for_the_next_tilt():
+    result = tuned(Linear(), Target(betas=[0.0, 1.0]))
+    untouched, learned = (point.paid for point in result.points)
+    assert not untouched
+    assert len(learned["f"]) == QUICK.n_learn + QUICK.n_eval
+    assert torch.allclose(learned["f"], Linear()(learned["z"]))
+
+
+def test_gradients_are_told_where_they_are_followed():
+    settings = replace(QUICK, gradient=Gradient.REPARAMETRISED, min_acceptance_rate=1.0)
+    criterion = Counted(Linear())
+    effort = tuned(criterion, Target(betas=[1.0]), settings).points[0].effort
+    assert effort.f_gradients == criterion.with_gradient == 150 * QUICK.batch_size
+    by_score = replace(settings, gradient=Gradient.SCORE, first_steps=5)
+    assert tuned(Linear(), Target(betas=[1.0]), by_score).points[0].effort.f_gradients == 0
+
+
+def test_a_wrong_surrogate_is_found_out(monkeypatch):
+    """Each figure is measured with f itself: the gap is that of the flow that was misled."""
+    right = learning.fit
+
+    def misled(acceptance, pool, *arguments):
+        wrong = Pool((pool.prior[0], -pool.prior[1]), [(z, -f) for z, f in pool.asked])
+        right(acceptance, wrong, *arguments)
+
+    monkeypatch.setattr(learning, "fit", misled)
+    result = tuned(Linear(), Target(betas=[BETA]))
+    figures = result.points[0].figures
+    # N(−β, 1) instead of N(β, 1) would have KL = (2β)² / 2.
+    assert BETA**2 < figures.kl_gap < 2.2 * BETA**2
+    assert result.status is not Status.OK
+    assert result.remedy.startswith(f"tuning.n_learn={2 * QUICK.n_learn} ")
+
+
+def test_what_is_asked_are_draws_of_the_tilt_without_repeats():
+    acceptance = ExactlyLinear(DIM)
+    acceptance.beta.fill_(BETA)
+    flow = Affine(0.5 * BETA * unit_direction(DIM), scale=1.2)
+    n = 400
+    z, f = ask(acceptance, LATENT, Mixture(MODEL, flow), n, derived_generator(1))
+    assert len(z.unique(dim=0)) == n
+    assert torch.equal(f, Linear()(z))
+    assert abs(f.mean().item() - BETA) <= 4 * f.std().item() / n**0.5
+    assert abs(f.std().item() - 1) <= 4 / (2 * n) ** 0.5
+
+
+def test_the_fit_is_near_f_where_the_tilt_is():
+    z = MODEL.sample_prior(20_000, derived_generator(2))
+    acceptance = Acceptance(DIM)
+    fit(acceptance, Pool((z, Linear()(z))), BETA, 600, derived_generator(3))
+    fresh = MODEL.sample_prior(5000, derived_generator(4)) + BETA * unit_direction(DIM)
+    with torch.no_grad():
+        error = acceptance.predict(fresh) - Linear()(fresh)
+    assert error.square().mean().sqrt() < 0.1
+    assert not any(weight.requires_grad for weight in acceptance.net.parameters())
+
+
+def broken(x):
+    """NaN where the tilt goes and p hardly ever does."""
+    return torch.where(x[:, 0] > 3.5, torch.nan, x[:, 0])
+
+
+def test_an_answer_that_is_no_number_ends_the_training():
+    result = tuned(broken, Target(betas=[3.0]))
+    assert not result.points[0].effort.finite
+    assert result.status is not Status.OK
+
+
+def test_without_acceptance_there_is_nothing_to_learn():
+    with pytest.raises(SettingError, match=r"tuning\.gradient='surrogate'.*min_acceptance_rate"):
+        Tuning(gradient=Gradient.SURROGATE, min_acceptance_rate=1.0)
+
+
+def test_auto_without_acceptance_is_as_in_the_paper():
+    settings = replace(QUICK, min_acceptance_rate=1.0, first_steps=5)
+    assert tuned(Linear(), Target(betas=[0.5]), settings).gradient is Gradient.REPARAMETRISED
+    assert tuned(step, Target(betas=[0.5]), settings).gradient is Gradient.SCORE
