@@ -234,9 +234,8 @@ def summary(rows: pd.DataFrame) -> str:
     ]
     others = faulty[faulty["kind"] != "best of n"]
     table = others.pivot_table("caught", "n", "size", aggfunc=_share, fill_value="")
-    return "\n\n".join(
-        [*parts, table.to_string(), main.groupby("kind")["status"].value_counts().to_string()]
-    )
+    words = main.groupby("kind")["status"].value_counts().unstack(fill_value=0)
+    return "\n\n".join([*parts, table.to_string(), words.to_string()])
 
 
 def _bins(size: pd.Series[float]) -> pd.Series[float]:

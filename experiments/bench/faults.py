@@ -137,7 +137,8 @@ class Line:
 def normalized(log_density: Array) -> Array:
     """A density on the grid."""
     density: Array = np.exp(log_density - log_density.max())
-    return density / (density.sum() * STEP)
+    density /= density.sum() * STEP
+    return density
 
 
 def total_variation(p: Array, q: Array) -> float:

@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         0 where all went well, 2 for a setting that cannot be used, 3 for a run whose target or
-        a training whose gates were missed or draws that are not the tilt's, 130 after an interrupt and 143 after SIGTERM.
+        a training whose gates were missed or for draws that fail an audit, 130 after an interrupt
+        and 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
     patient_streams()

@@ -41,7 +41,7 @@ N_REFERENCE = 10_000
 MOST_DRAWS = 10_000
 """Draws that classifiers look at, chosen at random; mean, shares and repeats rest on all."""
 
-MOST_NEIGHBOURLY = 3000
+MOST_NEIGHBOURLY = 2000
 """Of each side, where nearest neighbours are looked for: their cost is its square."""
 
 

@@ -108,7 +108,7 @@ def _without_reference(figures: AuditFigures) -> Judgement:
         return Verdict(Status.UNRELIABLE_REFERENCE, why), sharpen
     gap = figures.weights
     if gap and gap.kl_gap < -4 * gap.kl_gap_se - ROUNDING:
-        why = f"kl_gap is {gap.kl_gap:.3g} ± {gap.kl_gap_se:.2g} nats, and no density has less than 0"
+        why = f"kl_gap is {gap.kl_gap:.3g} ± {gap.kl_gap_se:.2g} nats, and is never below 0"
         if exact.log_z_se > 0:
             return Verdict(Status.UNRELIABLE_REFERENCE, why), f"check log_q, or {sharpen}"
         return Verdict(Status.UNDERTRAINED, why), "check log_q: it is not these draws' density"

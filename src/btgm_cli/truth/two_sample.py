@@ -146,11 +146,8 @@ def shares_test(
     rare = expected < LEAST_EXPECTED
     table = np.concatenate([both[:, ~rare], both[:, rare].sum(1, keepdims=True)], 1)
     table = table[:, table.sum(0) >= LEAST_EXPECTED]
-    p = (
-        float(stats.chi2_contingency(table, correction=False).pvalue)
-        if table.shape[1] > 1
-        else 1.0
-    )
+    told = table.shape[1] > 1
+    p = float(chi2_contingency(table, correction=False).pvalue) if told else 1.0
     worst = int(np.abs(a - b).argmax())
     pooled = float(both[:, worst].sum() / (n + m))
     error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
@@ -217,7 +214,8 @@ def quadratic(features: Tensor, label: Tensor, held: Tensor) -> Tensor:
     means = [white[label == k].mean(0) for k in (0, 1)]
     within = white - torch.where(label[:, None] == 1, means[1], means[0])
     covariance = within.T @ within / len(within) + RIDGE * torch.eye(white.shape[1]).to(white)
-    return other @ torch.linalg.solve(covariance, means[1] - means[0])
+    scores: Tensor = other @ torch.linalg.solve(covariance, means[1] - means[0])
+    return scores
 
 
 def neighbours(features: Tensor, label: Tensor, held: Tensor) -> Tensor:
