@@ -80,10 +80,12 @@ COLUMNS = (
     "given",
     "seed",
     "size",
-    "caught",
     "status",
     "reason",
 )
+
+FOUND = (Status.MODE_DROPPED, Status.UNDERTRAINED)
+"""What is said of a fault that is caught; for want of a reference none is."""
 
 LARGE = 0.1
 """Faults from here on are to be caught."""
@@ -183,8 +185,8 @@ def measure(case: Case) -> dict[str, object]:
         x=x,
         seed=case.seed,
     )
-    told = {"size": size, "caught": found.status is not Status.OK}
-    return asdict(case) | told | {"status": str(found.status), "reason": found.verdict.reason}
+    told = {"size": size, "status": str(found.status), "reason": found.verdict.reason}
+    return asdict(case) | told
 
 
 def draws_of(case: Case) -> tuple[Tensor, float, float]:
@@ -224,11 +226,12 @@ def _collapse(x: Tensor, line: Line, share: float, generator: torch.Generator) -
 
 def summary(rows: pd.DataFrame) -> str:
     """False alarms, and the share caught by kind and size, and by size and n."""
-    healthy = rows["kind"] == "healthy"
-    faulty = rows[~healthy].assign(size=_bins(rows[~healthy]["size"]))
+    healthy, faulty = (rows[(rows["kind"] == "healthy") == each] for each in (True, False))
+    alarms = int((healthy["status"] != Status.OK).sum())
+    faulty = faulty.assign(size=_bins(faulty["size"]), caught=faulty["status"].isin(FOUND))
     main, large = faulty[faulty["n"] == N], faulty[faulty["size"] >= LARGE]
     parts = [
-        f"healthy: {int(rows[healthy]['caught'].sum())} of {int(healthy.sum())} alarms",
+        f"healthy: {alarms} of {len(healthy)} alarms",
         f"faults of {LARGE:.0%} and more, n = {N}: {_share(large[large['n'] == N]['caught'])}",
         main.pivot_table("caught", "kind", "size", aggfunc=_share, fill_value="").to_string(),
     ]

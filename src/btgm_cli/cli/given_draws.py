@@ -52,7 +52,8 @@ def given_draws(path: Path, latent_dim: int) -> Arrays:
 
 
 def _npz(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as stored:
+    # Numpy leaves a torn file open that it opened itself.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         return {name: stored[name] for name in NAMES if name in stored.files}
 
 

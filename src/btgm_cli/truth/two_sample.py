@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import kolmogorov, ndtr
-from scipy.stats import rankdata
+from scipy.stats import chi2_contingency, rankdata
 from torch import Tensor
 
 Array = NDArray[np.float64]

@@ -117,7 +117,7 @@ def _tensor(
     name: str, values: Values | None, shape: tuple[int, ...], device: torch.device
 ) -> Tensor:
     """Draws (n, *shape), all finite."""
-    given = torch.as_tensor(values) if values is not None else torch.empty(0)
+    given = torch.empty(0) if values is None else _own(values)
     found = f"array {tuple(given.shape)} of {str(given.dtype).removeprefix('torch.')}"
     if given.shape[1:] != shape or given.dim() != 1 + len(shape) or not given.is_floating_point():
         wanted = ", ".join(["n", *map(str, shape)])
@@ -129,3 +129,10 @@ def _tensor(
         raise SettingError(name, found, f"must be finite, but {bad} of the numbers are not")
     # A log density keeps its digits; z and x are what the model computes with.
     return given.to(device, torch.get_default_dtype() if shape else torch.double)
+
+
+def _own(values: Values) -> Tensor:
+    """Values as a tensor, whatever the strides and the order of bytes of an array."""
+    if isinstance(values, Tensor):
+        return values.detach()
+    return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
