@@ -270,7 +270,7 @@ def test_a_reference_that_knows_too_little_gives_no_verdict():
 
     found = audit(tilt(), Gaussian(DIM), steep, 1.0, n_reference=1000, n_particles=100)
     assert found.status is Status.UNRELIABLE_REFERENCE
-    assert "raise n_particles" in found.remedy
+    assert "raise n_reference" in found.remedy
 
 
 class Signs:
@@ -472,6 +472,7 @@ def test_the_help_shows_the_settings(capsys):
     assert main(["audit"]) == 2
 
 
+@pytest.mark.slow  # decodes thousands of images
 def test_a_model_of_the_package_is_audited_by_its_images():
     """gan_mnist's own draws are those of its tilt at 0, by their images alone."""
     model, criterion = load_model("gan_mnist"), load_criterion("log_class4")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 
 import pandas as pd
 import torch
@@ -39,6 +40,11 @@ BESTS = (2, 3, 4, 8, 16, 64)
 N = 2000
 LIMITS = (1000, 5000, 10_000)
 """Other numbers of draws, that show what size of fault is seen at which."""
+
+LIMIT_DIMS = (8, 64)
+
+HEALTHY = 3
+"""Files of each healthy kind to one of a faulty."""
 
 PROFILES: dict[str, tuple[Profile, float]] = {
     "linear": (linear, 1.6),
@@ -138,14 +144,15 @@ def cases(seeds: int) -> Iterator[Case]:
     """All of them."""
     for seed in range(seeds):
         for dim in DIMS:
-            for given in GIVEN:
-                yield from (Case("healthy", each, dim, 0.0, N, given, seed) for each in ALL)
+            for given, k in product(GIVEN, range(HEALTHY)):
+                own = HEALTHY * seed + k
+                yield from (Case("healthy", each, dim, 0.0, N, given, own) for each in ALL)
             yield from (_best(dim, k, seed) for k in range(len(BESTS)))
             for size in SIZES:
                 yield from _faulty(dim, size, N, seed)
     for n in LIMITS:
-        for dim in DIMS:
-            for size in SIZES[:3]:
+        for dim in LIMIT_DIMS:
+            for size in SIZES[1:3]:
                 yield from _faulty(dim, size, n, seed=0)
 
 

@@ -33,6 +33,8 @@ LARGEST_SHARE = 0.01
 LEAST_LOST = 0.02
 """Share of the tilt."""
 
+SHARPEN = "raise n_reference and n_particles"
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -99,22 +101,18 @@ Judgement = tuple[Verdict, str] | None
 
 def _without_reference(figures: AuditFigures) -> Judgement:
     exact = figures.reference
-    sharpen = "raise n_particles and n_reference"
     if not math.isfinite(exact.log_z):
         why = "f is NaN or infinite for some draws of p"
         return Verdict(Status.UNRELIABLE_REFERENCE, why), "give a criterion that is finite under p"
     if not exact.reliable:
         why = f"the exact tilt is not known well enough: log Z to ± {exact.log_z_se:.2g} nats"
-        return Verdict(Status.UNRELIABLE_REFERENCE, why), sharpen
+        return Verdict(Status.UNRELIABLE_REFERENCE, why), SHARPEN
     gap = figures.weights
     if gap and gap.kl_gap < -4 * gap.kl_gap_se - ROUNDING:
         why = f"kl_gap is {gap.kl_gap:.3g} ± {gap.kl_gap_se:.2g} nats, and is never below 0"
         if exact.log_z_se > 0:
-            return Verdict(Status.UNRELIABLE_REFERENCE, why), f"check log_q, or {sharpen}"
+            return Verdict(Status.UNRELIABLE_REFERENCE, why), f"check log_q, or {SHARPEN}"
         return Verdict(Status.UNDERTRAINED, why), "check log_q: it is not these draws' density"
-    if figures.n_compare < LEAST_EFFECTIVE:
-        why = f"the reference has {figures.n_compare:.0f} effective draws, too few to tell by"
-        return Verdict(Status.UNRELIABLE_REFERENCE, why), sharpen
     return None
 
 
@@ -180,6 +178,12 @@ def _far_by_weights(figures: AuditFigures, thresholds: Thresholds) -> Judgement:
 
 
 def _too_few(figures: AuditFigures) -> Judgement:
+    """Nothing was found: could it have been?"""
+    if figures.n_compare < LEAST_EFFECTIVE:
+        why = (
+            f"nothing differs, but the reference has {figures.n_compare:.0f} effective draws only"
+        )
+        return Verdict(Status.UNRELIABLE_REFERENCE, why), SHARPEN
     if figures.n_effective >= LEAST_EFFECTIVE:
         return None
     why = f"nothing differs, but {figures.n_effective:.0f} draws do not show every fault of 10 %"
