@@ -75,7 +75,7 @@ def audit(
         ok
         >>> wrong = audit(tilt, model, criterion, beta=0.8)
         >>> print(wrong.status, wrong.verdict.reason)
-        undertrained E f is 0.5... instead of 0.8, p = ...
+        undertrained E f is 0.4764 instead of 0.8, p = ...
     """
     if not isinstance(beta, int | float) or not 0 <= beta < math.inf:
         raise SettingError("beta", beta, "must be a finite number, 0 or more")
