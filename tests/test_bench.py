@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from experiments.bench import gan, standard, steps
+from experiments.bench import audit, gan, standard, steps
 from experiments.bench.__main__ import main
 from experiments.bench.table import Table
 from experiments.bench.targets import funnel, gaussian_mixture, many_well
@@ -104,6 +104,7 @@ def benched(tmp_path_factory):
 
 def test_a_quick_bench_fills_all_tables(benched):
     for name, columns, rows in (
+        ("audit", audit.COLUMNS, 11),
         ("steps", steps.COLUMNS, 4),
         ("gan", gan.COLUMNS, 5),
         ("targets", standard.COLUMNS, 6),
@@ -121,8 +122,14 @@ def test_the_bench_of_load_fills_its_table(benched):
     assert table["mean_error"].iloc[1:].abs().max() < 1
 
 
+def test_the_bench_of_audits_catches_large_faults_and_passes_the_tilt(benched):
+    table = read_table(benched / "quick" / "audit.csv").set_index("kind")["status"]
+    assert table.pop("healthy") == "ok"
+    assert set(table) == {"mode_dropped", "undertrained"}
+
+
 def test_finished_rows_are_not_computed_again(benched, monkeypatch, capsys):
-    for module in (steps, standard):
+    for module in (audit, steps, standard):
         monkeypatch.setattr(module, "measure", None)
     monkeypatch.setattr(gan, "Estimated", None)
     before = {path: path.read_bytes() for path in (benched / "quick").iterdir()}

@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from btgm_cli.core.prior import StandardNormal
     from btgm_cli.core.results import Status
     from btgm_cli.core.target import Target
+    from btgm_cli.truth.audit_verdict import Audit
     from btgm_cli.truth.verdict import Thresholds
     from btgm_cli.tuned.flows import Flow, InverseAutoregressive, SplineCoupled
     from btgm_cli.tuned.model import TunedModel
     from btgm_cli.tuning import TuneResult, Tuning, tune
+    from btgm_cli.tuning.audit import audit
 
     __version__: str
 
 __all__ = [
+    "Audit",
     "BtgmError",
     "Criterion",
     "Flow",
@@ -37,6 +40,7 @@ __all__ = [
     "TunedModel",
     "Tuning",
     "__version__",
+    "audit",
     "load_criterion",
     "load_model",
     "load_run",
@@ -50,10 +54,12 @@ _HOMES = {
     "core.prior": ("StandardNormal",),
     "core.results": ("Status",),
     "core.target": ("Target",),
+    "truth.audit_verdict": ("Audit",),
     "truth.verdict": ("Thresholds",),
     "tuned.flows": ("Flow", "InverseAutoregressive", "SplineCoupled"),
     "tuned.model": ("TunedModel",),
     "tuning": ("TuneResult", "Tuning", "tune"),
+    "tuning.audit": ("audit",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

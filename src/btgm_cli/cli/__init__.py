@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "tune a model towards a criterion",
     "rank": "compare criteria before a run, from draws of the model alone",
     "sample": "draw from a tuned model, corrected or not",
+    "audit": "hold anyone's draws against the exact tilt",
     "report": "redraw the pictures of a run directory",
     "figure": "make one of the paper's figures",
     "list": "show the models and criteria",
@@ -32,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         0 where all went well, 2 for a setting that cannot be used, 3 for a run whose target or
-        a training whose gates were missed, 130 after an interrupt and 143 after SIGTERM.
+        a training whose gates were missed or for draws that fail an audit, 130 after an interrupt
+        and 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
     patient_streams()

@@ -1,0 +1,337 @@
+"""`audit` and `btgm audit`: draws that are the tilt's, draws that are not, and refusals."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from experiments.bench.audit import Case, draws_of
+
+from btgm_cli import Status, audit, load_criterion, load_model
+from btgm_cli.cli import main
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.results import Particles
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.store.runs import read_table
+from btgm_cli.truth.audit_verdict import FALSE_ALARMS
+
+BETA, DIM, N = 0.5, 4, 2000
+
+
+def tilt(n=N, beta=BETA, seed=0):
+    """Exact draws of the linear criterion's tilt of a Gaussian."""
+    return load_criterion("linear").tilted(beta, noise(n, DIM, seed))
+
+
+def noise(n, dim, seed):
+    return torch.randn(n, dim, generator=derived_generator(seed, "test audit"))
+
+
+def judged(z, beta=BETA, **more):
+    return audit(z, Gaussian(DIM), load_criterion("linear"), beta, **more)
+
+
+def test_draws_of_the_tilt_are_ok():
+    found = judged(tilt())
+    assert found.status is Status.OK
+    assert found.verdict.reason == found.remedy == ""
+    figures = found.figures
+    assert abs(figures.mean_f - BETA) < 4 * figures.mean_f_se
+    assert figures.mean_f_se == pytest.approx(1 / math.sqrt(N), rel=0.1)
+    assert figures.n_effective == figures.n == N
+    assert figures.coverage > 0.98 < figures.precision
+    assert found.limit == FALSE_ALARMS / len(figures.comparisons)
+
+
+def test_with_log_q_the_gap_is_that_of_the_density():
+    """Of the exact density 0; of another's draws KL(N(m) ‖ N(β)) = (m − β)² / 2."""
+    a = torch.ones(DIM) / DIM**0.5
+
+    def log_normal(z, m):
+        return Gaussian(DIM).prior_log_prob(z - m * a)
+
+    right = judged(tilt(), log_q=log_normal(tilt(), BETA)).figures.weights
+    assert abs(right.kl_gap) < 1e-5
+    assert right.ess_fraction == pytest.approx(1.0)
+    off = tilt(beta=BETA + 1)
+    wrong = judged(off, log_q=log_normal(off, BETA + 1)).figures.weights
+    assert abs(wrong.kl_gap - 0.5) < 4 * wrong.kl_gap_se
+    too_low = judged(tilt(), log_q=log_normal(tilt(), BETA) - 0.1)
+    assert too_low.status is Status.UNDERTRAINED
+    assert "never below 0" in too_low.verdict.reason
+    too_high = judged(tilt(), log_q=log_normal(tilt(), BETA) + 0.3)
+    assert too_high.status is Status.UNDERTRAINED
+    assert "kl_gap is 0.3" in too_high.verdict.reason
+
+
+@pytest.mark.parametrize("kind", ["leak", "beta up", "beta down", "scale up", "scale down"])
+def test_a_planted_fault_is_caught(kind):
+    x, beta, size = draws_of(Case(kind, "linear", 8, 0.2, N, "z", 0))
+    assert size == pytest.approx(0.2, abs=1e-3)
+    found = audit(x, Gaussian(8), Case(kind, "linear", 8, 0.2, N, "z", 0).line.criterion, beta)
+    assert found.status is Status.UNDERTRAINED
+    assert "p = " in found.verdict.reason
+
+
+@pytest.mark.parametrize("dim", [2, 64])
+def test_a_lost_mode_is_called_one(dim):
+    case = Case("mode dropped", "two modes, 20%", dim, 0.2, N, "z", 0)
+    x, beta, _ = draws_of(case)
+    found = audit(x, Gaussian(dim), case.line.criterion, beta)
+    assert found.status is Status.MODE_DROPPED
+    assert abs(found.figures.coverage - 0.8) < 0.05
+    assert found.figures.precision > 0.98
+
+
+def test_a_narrowed_optimizer_is_caught():
+    x, beta, _ = draws_of(Case("collapse", "linear", 8, 0.5, N, "z", 0))
+    line = Case("collapse", "linear", 8, 0.5, N, "z", 0).line
+    assert audit(x, Gaussian(8), line.criterion, beta).status is not Status.OK
+
+
+def test_repeats_are_caught_and_few_are_taken():
+    few, many = tilt(), tilt()
+    few[:40] = few[40:80]
+    many[: N // 5] = many[-N // 5 :]
+    assert judged(few).status is Status.OK
+    found = judged(many)
+    assert found.status is Status.UNDERTRAINED
+    assert "20.0% of the rows repeat others" in found.verdict.reason
+    assert found.figures.n_distinct == N - N // 5
+
+
+def test_one_draw_that_takes_a_fiftieth_is_caught():
+    z = tilt()
+    z[:40] = z[0]
+    assert "one draw takes 2.0%" in judged(z).verdict.reason
+
+
+def test_too_few_draws_are_not_called_ok():
+    found = judged(tilt(n=500))
+    assert found.status is Status.UNDERTRAINED
+    assert "500 draws do not show every fault" in found.verdict.reason
+    assert found.remedy == "give 1000 draws or more"
+
+
+def test_a_reference_that_knows_too_little_gives_no_verdict():
+    def steep(x):
+        return 4 * x[:, 0]
+
+    found = audit(tilt(), Gaussian(DIM), steep, 1.0, n_reference=1000, n_particles=100)
+    assert found.status is Status.UNRELIABLE_REFERENCE
+    assert "raise n_reference" in found.remedy
+
+
+class Signs:
+    """f = x₀, with the sign of x₁ as the class."""
+
+    n_classes = 2
+
+    def __call__(self, x):
+        return x[:, 0]
+
+    def classes(self, x):
+        return (x[:, 1] > 0).long()
+
+
+def test_shares_of_classes_are_compared_and_a_lost_one_named():
+    x = noise(N, DIM, 3)
+    found = audit(x, Gaussian(DIM), Signs(), 0.0)
+    assert found.status is Status.OK
+    assert "class_shares" in [test.test for test in found.figures.comparisons]
+    x[:, 1] = torch.where(noise(N, 1, 4)[:, 0] < 1.5, x[:, 1].abs(), x[:, 1])
+    found = audit(x, Gaussian(DIM), Signs(), 0.0)
+    assert found.status is Status.MODE_DROPPED
+    assert "class 0 has" in found.verdict.reason
+
+
+class Doubled(Gaussian):
+    """x = 2 z."""
+
+    def decode(self, z):
+        return 2 * z
+
+
+def test_draws_of_x_alone_are_judged():
+    def f(x):
+        return x[:, 0] / 2
+
+    z = noise(N, DIM, 5)
+    right, wrong = 2 * z, 2.4 * z
+    assert audit(None, Doubled(DIM), f, 0.0, x=right).status is Status.OK
+    assert audit(None, Doubled(DIM), f, 0.0, x=wrong).status is Status.UNDERTRAINED
+
+
+def test_the_same_seed_gives_the_same_figures():
+    assert judged(tilt()).figures == judged(tilt()).figures
+
+
+def test_the_tilts_own_repeats_are_not_held_against_it():
+    """A reference of few distinct draws is worth no more than those."""
+    from btgm_cli.core.latent_criterion import LatentCriterion
+    from btgm_cli.truth.audit import Draws, examine_draws
+
+    f = LatentCriterion(Gaussian(DIM), load_criterion("linear"))
+    exact = load_criterion("linear").closed_form(Gaussian(DIM))
+
+    class Repeating:
+        f_evals = 0
+
+        def at(self, beta):
+            return exact.at(beta)
+
+        def particles(self, beta, n, generator):
+            few = exact.particles(beta, n // 5, generator)
+            return Particles(few.z.repeat(5, 1), few.f.repeat(5))
+
+    figures, _ = examine_draws(Draws(tilt()), f, BETA, Repeating(), seed=0)
+    assert figures.n_compare == pytest.approx(2000)
+    assert min(test.p for test in figures.comparisons) > 1e-3
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("z", "more", "told"),
+    [
+        (torch.zeros(200, DIM + 1), {}, f"must be floats of shape (n, {DIM})"),
+        (torch.zeros(200), {}, "must be floats"),
+        (torch.zeros(200, DIM).long(), {}, "must be floats"),
+        (torch.zeros(99, DIM), {}, "must be 100 draws or more"),
+        (torch.full((200, DIM), math.nan), {}, "must be finite"),
+        (tilt(200), {"log_q": torch.zeros(199)}, "a value for each of the 200"),
+        (tilt(200), {"log_q": torch.full((200,), math.inf)}, "log_q="),
+        (None, {"log_q": torch.zeros(200)}, "give them too"),
+        (None, {}, "x="),
+        (None, {"x": torch.zeros(200, DIM + 1)}, "x="),
+        (tilt(200), {"beta": -1.0}, "beta=-1.0"),
+        (tilt(200), {"beta": math.nan}, "beta=nan"),
+    ],
+)
+def test_draws_that_cannot_be_used_are_refused_in_one_line(z, more, told):
+    with pytest.raises(SettingError) as refused:
+        judged(z, **{"beta": BETA, **more})
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+# The command.
+
+ASK = ["model=gaussian", "model.latent_dim=4", "criterion=linear", f"target.betas=[{BETA}]"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("right.npz", z=tilt().numpy(), other=np.zeros(3))
+    np.savez("wrong.npz", z=1.2 * tilt().numpy())
+    np.save("right.npy", tilt().numpy())
+    return tmp_path
+
+
+def test_the_command_writes_its_figures_and_ends_by_the_verdict(here, capsys):
+    assert main(["audit", "right.npz", *ASK, "out=right"]) == 0
+    assert main(["audit", "right.npy", *ASK]) == 0
+    assert main(["audit", "wrong.npz", *ASK, "out=wrong"]) == 3
+    assert "verdict    undertrained" in capsys.readouterr().out
+    for name, status in (("right", "ok"), ("wrong", "undertrained")):
+        about = json.loads((here / name / "audit.json").read_text())
+        assert about["status"] == status
+        assert about["n_distinct"] == N
+        assert about["reference"]["mean"] == BETA
+        tests = read_table(here / name / "audit.csv")
+        assert tests["failed"].any() == (status != "ok")
+        assert (here / name / "audit.png").stat().st_size > 10_000
+    (default,) = (here / "outputs" / "audit" / "gaussian" / "linear").iterdir()
+    assert (default / "audit.json").is_file()
+
+
+def test_the_picture_is_drawn_from_the_files_alone(here):
+    from btgm_cli.report.audit import draw_audit
+
+    main(["audit", "right.npz", *ASK, "out=right"])
+    before = (here / "right" / "audit.png").read_bytes()
+    (here / "right" / "audit.png").unlink()
+    draw_audit(here / "right")
+    assert (here / "right" / "audit.png").read_bytes() == before
+
+
+def test_draws_come_from_parquet(here):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    z = tilt().numpy()
+    pd.DataFrame({f"z{k}": z[:, k] for k in reversed(range(DIM))}).to_parquet("draws.parquet")
+    assert main(["audit", "draws.parquet", *ASK, "out=found"]) == 0
+    assert json.loads((here / "found" / "audit.json").read_text())["mean_f"] == pytest.approx(
+        float(z.mean(1).mean() * 2), rel=1e-5
+    )
+
+
+def test_parquet_without_pyarrow_is_told_in_one_line(here, capsys, monkeypatch):
+    (here / "draws.parquet").touch()
+    monkeypatch.setattr("btgm_cli.cli.given_draws.find_spec", lambda name: None)
+    assert main(["audit", "draws.parquet", *ASK]) == 2
+    assert "pip install 'btgm[parquet]'" in capsys.readouterr().err
+
+
+def test_nothing_pickled_is_read(here, capsys):
+    np.savez("odd.npz", z=np.array([{"a": 1}], dtype=object))
+    assert main(["audit", "odd.npz", *ASK]) == 2
+    assert "holds pickled objects" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["none.npz"], "there is no such file"),
+        (["right.csv"], "must end in .npz, .npy, .parquet"),
+        (["torn.npz"], "cannot be read"),
+        (["torn.parquet"], "cannot be read"),
+        (["empty.npz"], "holds neither z nor x"),
+        (["whole.npz"], "must be of floats"),
+        (["right.npz", "target.betas=[0,1]"], "must be the one β"),
+        (["right.npz", "target.betas=null"], "must be the one β"),
+        (["right.npz", "model.latent_dim=3"], "must be floats of shape (n, 3)"),
+        (["right.npz", "out=taken"], "already holds an audit.json"),
+        (["right.npz", "n=5"], "n='5': unknown setting"),
+        (["right.npz", "n_reference=1"], "n_reference=1: must be 1000 or more"),
+        (["right.npz", "verdict.coverage=2"], "verdict.coverage=2"),
+        (["seed=1"], "name a file of draws first"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_writes_nothing(here, capsys, argv, told):
+    (here / "taken").mkdir()
+    (here / "taken" / "audit.json").touch()
+    for name in ("torn.npz", "torn.parquet"):
+        (here / name).write_bytes(b"PK\x03\x04 torn")
+    np.savez("empty.npz", f=np.zeros(3))
+    np.savez("whole.npz", z=np.zeros((200, 4), dtype=int))
+    before = sorted(here.rglob("*"))
+    assert main(["audit", argv[0], *ASK, *argv[1:]]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+    assert sorted(here.rglob("*")) == before
+
+
+def test_the_help_shows_the_settings(capsys):
+    assert main(["audit", "--help"]) == 0
+    assert "target.betas=[b]" in capsys.readouterr().out
+    assert main(["audit"]) == 2
+
+
+@pytest.mark.slow  # decodes thousands of images
+def test_a_model_of_the_package_is_audited_by_its_images():
+    """gan_mnist's own draws are those of its tilt at 0, by their images alone."""
+    model, criterion = load_model("gan_mnist"), load_criterion("log_class4")
+    with torch.no_grad():
+        x = model.decode(model.sample_prior(1200, derived_generator(9)))
+    found = audit(None, model, criterion, 0.0, x=x, n_reference=4000, n_particles=800)
+    assert found.status is Status.OK, found.verdict
+    lost = criterion.classes(x) != 3
+    found = audit(None, model, criterion, 0.0, x=x[lost], n_reference=4000, n_particles=800)
+    assert found.status is Status.MODE_DROPPED
+    assert "class 3 has 0.0% of the draws" in found.verdict.reason
