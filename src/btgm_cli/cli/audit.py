@@ -16,7 +16,7 @@ from btgm_cli import __version__
 from btgm_cli.cli.config import build_model, build_object, compose_config, values_of
 from btgm_cli.cli.given_draws import given_draws
 from btgm_cli.cli.job import cpu_threads
-from btgm_cli.cli.settings import checked, require_folder, require_least
+from btgm_cli.cli.settings import checked, require_least
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.cli.tree import conf_dir, text_of
 from btgm_cli.core.devices import pick_device
@@ -24,7 +24,7 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import Status
 from btgm_cli.core.target import Target
 from btgm_cli.report.audit import ABOUT, SEEN, TESTS, draw_audit
-from btgm_cli.store.files import file_hash, replacing, write_json
+from btgm_cli.store.files import file_hash, replacing, require_writable, write_json
 from btgm_cli.store.runs import finite_or_none, write_table
 from btgm_cli.truth.audit_verdict import Audit, failed
 from btgm_cli.truth.verdict import Thresholds
@@ -53,7 +53,7 @@ class Settings:
         require_least(self, f_samples=1, n_reference=1000, n_particles=100, seed=0)
         require_threads(self.threads)
         if self.out is not None:
-            require_folder("out", self.out)
+            require_writable("out", self.out)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -167,7 +167,7 @@ def examine(
         keep: given the draws of q̂ and their f, which have been paid for.
     """
     evaluation = evaluate_tilt(tuned, f, beta, n, generator("evaluation"), enough)
-    keep(evaluation.z, evaluation.f)
+    keep(evaluation.z, evaluation.f.to(evaluation.z))
     own = reference.at(beta)
     found = sharpened(
         reference,
