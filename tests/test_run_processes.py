@@ -146,10 +146,12 @@ def test_signals_are_handled_as_before_once_a_command_is_done(here):
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+FLOW_ALONE = "tuning.min_acceptance_rate=1"
 KILLED = {
-    "path": [*CASES["path"], *TINY, "tuning.first_steps=300"],
-    "smc": [*CASES["smc"], *TINY, "tuning.n_particles=800"],
-    "gan": [*CASES["gan"], *TINY, "tuning.n_reference=2000"],
+    "path": [*CASES["path"], *TINY, FLOW_ALONE, "tuning.first_steps=300"],
+    "smc": [*CASES["smc"], *TINY, FLOW_ALONE, "tuning.n_particles=800"],
+    "gan": [*CASES["gan"], *TINY, FLOW_ALONE, "tuning.n_reference=2000"],
+    "gan, learned acceptance": [*CASES["gan"], *TINY, "target.betas=[0,1]"],
 }
 AIMS = ["manifest.json", "flow/001.safetensors", "flow/training.pt", "paid", "cost.csv"]
 """Files whose coming is a moment to be killed at; the rest is left to chance."""
@@ -166,7 +168,9 @@ def kill_when(process, path, aim, seconds):
     return alive
 
 
-@pytest.mark.parametrize(("case", "runs"), [("path", 6), ("smc", 8), ("gan", 4)])
+@pytest.mark.parametrize(
+    ("case", "runs"), [("path", 6), ("smc", 8), ("gan", 4), ("gan, learned acceptance", 2)]
+)
 def test_runs_of_killed_processes_end_as_the_unbroken_one(here, monkeypatch, case, runs):
     """SIGKILL at aimed moments and at random ones, several to a run; then it may end."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -176,7 +180,7 @@ def test_runs_of_killed_processes_end_as_the_unbroken_one(here, monkeypatch, cas
     command, whole = ["run", *KILLED[case]], Path("whole")
     started = time.monotonic()
     process = begin(*command, "out=whole")
-    told_by(process)
+    process.communicate()
     length = time.monotonic() - started
     assert process.returncode in (0, 3)
     chance, kills = random.Random(case), 0

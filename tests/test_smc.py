@@ -1,19 +1,24 @@
 """Tempered SMC against closed forms and quadrature: within four of its own standard errors."""
 
+import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from btgm_cli import load_criterion, load_model
+from btgm_cli.cli import main
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth import smc
 from btgm_cli.truth.moves import CrankNicolson
 from btgm_cli.truth.references import Estimated
 from btgm_cli.truth.smc import LARGEST_LOG_Z_SE, TemperedSMC
+from tests.test_kills import CASES, TINY, working_in
 
 DIM = 5
 
@@ -130,3 +135,44 @@ def test_it_agrees_with_importance_sampling_on_the_gan():
     for name in ("log_z", "mean", "kl"):
         error = math.hypot(getattr(cheap, f"{name}_se"), getattr(smc, f"{name}_se"))
         assert abs(getattr(cheap, name) - getattr(smc, name)) <= 4 * error
+
+
+def test_beyond_the_end_of_the_ladder_nothing_is_claimed(monkeypatch):
+    monkeypatch.setattr(smc, "MOST_RUNGS", 6)
+    climbed = climb(Linear())
+    near, far = climbed.at(1.0), climbed.at(40.0)
+    end = climbed.ladder[-1].beta
+    assert near.reliable
+    assert 1 < end < 40
+    assert (far.reliable, far.log_z_se, far.ess) == (False, math.inf, 0.0)
+    assert math.isfinite(far.log_z)
+    assert climbed.at(end).log_z_se < math.inf
+    assert len(climbed.particles(40.0, 10, derived_generator(0)).f) == 10
+    assert climbed.cost(40.0) == (climbed.f_evals, 0.0)
+
+
+@pytest.mark.parametrize("case", ["smc", "path"])
+def test_a_run_whose_smc_gets_no_further_ends_with_a_verdict_and_all_files(
+    tmp_path, monkeypatch, case
+):
+    """As the reference of one run, and as a price alone, where the tilts are known."""
+    monkeypatch.setattr(smc, "MOST_RUNGS", 8)
+    strong = ["target.betas=[0,1,40]", "tuning.min_acceptance_rate=1", "out=far"]
+    with working_in(tmp_path, monkeypatch):
+        assert main(["run", *CASES[case], *TINY, *strong]) == 3
+    far = tmp_path / "far"
+    summary = json.loads((far / "summary.json").read_text())
+    table, theory = pd.read_csv(far / "pareto.csv"), pd.read_csv(far / "theory.csv")
+    assert len(theory) == 45
+    assert (far / "theory_vs_empirical.png").is_file()
+    cost = pd.read_csv(far / "cost.csv").set_index(["beta", "method"])["each"]
+    assert math.isfinite(cost[1.0, "smc"])
+    assert cost[40.0, "smc"] == math.inf
+    if case == "smc":
+        assert summary["status"] == table["status"].iloc[-1] == "unreliable_reference"
+        assert summary["message"].endswith("does not reach so strong a tilt of this criterion")
+        assert summary["remedy"].startswith("ask for less: lower target.betas")
+        assert table["ref_reliable"].tolist() == [True, True, False]
+        assert not theory["reliable"].iloc[-1]
+    else:
+        assert table["ref_reliable"].all()

@@ -15,7 +15,7 @@ from btgm_cli.domains.pretraining.trainee import Trainee
 from btgm_cli.store.checkpoints import StoredNetwork, save_network
 from btgm_cli.store.files import require_free_of, require_writable
 
-LOSSES = "losses.png"
+PICTURES = ("losses.png", "samples.png")
 
 
 class Job(Protocol):
@@ -66,7 +66,7 @@ def train(kind: type[Job], settings: Any, run: RunSettings, command: str) -> Gat
     """
     weights = run.folder / f"{run.name}.safetensors"
     if not run.resume:
-        own = (weights.name, weights.with_suffix(".json").name, STATE_FILE, LOSSES)
+        own = (weights.name, weights.with_suffix(".json").name, STATE_FILE, *PICTURES)
         require_free_of(run.folder, own, "go on there with resume=true, ")
     require_writable("out", run.folder)
     job = kind(settings, run)
@@ -76,7 +76,7 @@ def train(kind: type[Job], settings: Any, run: RunSettings, command: str) -> Gat
     report = job.measure(network)
     save_network(weights, network)
     write_card(weights, command, asdict(settings), run, record, report, job.origin())
-    draw_losses(record.history, run.folder / LOSSES)
+    draw_losses(record.history, run.folder / PICTURES[0])
     job.draw(network, run.folder)
     return report
 
