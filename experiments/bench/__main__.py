@@ -1,6 +1,7 @@
 """`python -m experiments.bench [parts=PARTS] [seeds=3] [out=outputs/bench] [quick=true]`.
 
-PARTS is a comma list of startup, steps, gan, targets and energy; all of them where it is left out.
+PARTS is a comma list of startup, steps, gan, targets, energy and corrected; all of them where it
+is left out.
 
 Each part fills a table of its own in the folder `out`. Rows that are there are not computed
 again: delete a table to measure it anew.
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from experiments.bench import energy, gan, standard, startup, steps
+from experiments.bench import corrected, energy, gan, standard, startup, steps
 from experiments.bench.settings import parse
 
 from btgm_cli.core.errors import BtgmError
@@ -38,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
             "gan": gan.run,
             "targets": standard.run,
             "energy": energy.run,
+            "corrected": corrected.run,
         }
         for part in settings.chosen:
             runs[part](settings)

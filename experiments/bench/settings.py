@@ -9,7 +9,7 @@ from pathlib import Path
 from btgm_cli.cli.settings import arguments, checked, require_folder, require_least
 from btgm_cli.core.errors import SettingError
 
-PARTS = ("startup", "steps", "gan", "targets", "energy")
+PARTS = ("startup", "steps", "gan", "targets", "energy", "corrected")
 
 
 @dataclass(frozen=True)

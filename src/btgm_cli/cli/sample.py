@@ -21,7 +21,8 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_draws
 from btgm_cli.store.files import write_json
 from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.truth.trust import doubt, too_dear
+from btgm_cli.truth.tally import Tally
+from btgm_cli.truth.trust import amiss, doubt, too_dear
 from btgm_cli.tuned.correction import Correct, Corrector, Draws
 from btgm_cli.tuned.model import TunedModel
 
@@ -86,13 +87,17 @@ def _sample(request: Request, run: LoadedRun) -> int:
     path = request.out or run.run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
     files = DrawFiles(path, request.n, _shape(tuned))
     generator = derived_generator(request.seed, "sample", request.correct, beta)
-    corrector = Corrector(tuned, run.f(beta), beta, generator)
+    corrector = Corrector(tuned, run.f(beta), beta, request.correct, generator)
     if refused := too_dear(request.correct, corrector.pilot):
         return _told(f"no draws: {refused}")
-    _write(request, run, status, corrector, files)
+    tally = Tally()
+    _write(request, run, status, corrector, files, tally)
     print("\n".join(str(path) for path in [*files.written, files.beside(".png")]))
     whole = Status(run.summary.get("status", status))
-    return _told(doubt(whole, status, request.correct, corrector.pilot))
+    trouble = doubt(whole, status, request.correct, corrector.pilot)
+    if not trouble and request.correct is not Correct.NONE:
+        trouble = amiss(tally, row["mean_f_ref"], row["mean_f_ref_se"])
+    return _told(trouble)
 
 
 def _told(trouble: str) -> int:
@@ -103,10 +108,15 @@ def _told(trouble: str) -> int:
 
 
 def _write(
-    request: Request, run: LoadedRun, status: Status, corrector: Corrector, files: DrawFiles
+    request: Request,
+    run: LoadedRun,
+    status: Status,
+    corrector: Corrector,
+    files: DrawFiles,
+    tally: Tally,
 ) -> None:
     """Draw, and write the draws, a picture of the first ones, and what they are."""
-    first = _stream(corrector, request, files)
+    first = _stream(corrector, request, files, tally)
     heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
     heading += f"β = {corrector.beta:.4g} · correct={request.correct} · verdict: {status}"
     draw_draws(first.x.float().cpu().numpy(), heading, files.beside(".png"))
@@ -125,19 +135,28 @@ def _write(
         "pareto_k": pilot.pareto_k if np.isfinite(pilot.pareto_k) else None,
         "verdict": str(status),
     }
+    if request.correct is not Correct.NONE:
+        about |= {
+            "log_weight_bound": corrector.log_weight_bound,
+            "mean_f": tally.mean,
+            "mean_f_se": tally.mean_se,
+            "effective_draws": tally.effective,
+            "largest_share": tally.largest_share,
+        }
     write_json(files.beside(".json"), about)
 
 
-def _stream(corrector: Corrector, request: Request, files: DrawFiles) -> Draws:
-    """Hand the draws to the files; returns the first ones."""
+def _stream(corrector: Corrector, request: Request, files: DrawFiles, tally: Tally) -> Draws:
+    """Hand the draws to the files, counted; returns the first ones."""
     first: list[Draws] = []
     done = 0
     with tqdm(total=request.n, desc="draws", unit="draw", disable=None) as bar:
-        for block in corrector.draws(request.correct):
+        for block in corrector.draws(request.n):
             part = block.at(torch.arange(min(len(block), request.n - done)))
             if sum(map(len, first)) < SHOWN:
                 first.append(part.at(torch.arange(min(len(part), SHOWN))))
             files.add(part)
+            tally.add(part)
             done += len(part)
             bar.update(len(part))
             if done == request.n:
