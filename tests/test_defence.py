@@ -7,8 +7,11 @@ import torch
 from experiments.bench.corrected import BEFORE, file_of
 from experiments.bench.islands import Islands, ignorant
 
+from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.tally import Tally
 from btgm_cli.tuned.correction import HARMLESS, Correct, Corrector
 from btgm_cli.tuned.defence import DEAREST_SHARE, LEAST_SHARE, SHARES, Defended, best_share
@@ -104,6 +107,16 @@ def test_the_tuned_model_alone_has_weights_of_hundreds_and_no_bound(planted):
     assert log_w.item() > math.log(500)
     assert corrector.log_weight_bound == math.inf
     assert corrector.f_evals == 10_000
+
+
+def test_a_row_carries_the_bound():
+    """f = −|z|²/2 is at most 0, which thousands of draws in three dimensions come near."""
+    criterion, model = Quadratic(), Gaussian(DIM)
+    tuned = TunedModel(model, Affine(torch.zeros(DIM), math.sqrt(0.5)))
+    f, exact = LatentCriterion(model, criterion), criterion.closed_form(model)
+    figures = examine(tuned, f, 1.0, exact, 5000, lambda purpose: derived_generator(0, purpose))
+    log_z = 1.5 * math.log(0.5)
+    assert figures.log_weight_bound == pytest.approx(-log_z - math.log(LEAST_SHARE), abs=0.01)
 
 
 def test_files_that_are_off_passed_without_the_share_and_do_not_with_it():

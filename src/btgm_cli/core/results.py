@@ -106,6 +106,8 @@ class Figures:
         ess_fraction: effective share of q̂'s draws for q_β.
         pareto_k: shape k̂ of the weights p e^{βf} / q̂ on q̂'s draws.
         log_z: log Z(β) from those weights, nats, with its error; a lost mode lowers it.
+        log_weight_bound: log of the largest weight that a corrected draw can have, nats, where the
+            share of p's own is least and no f exceeds the largest met.
         n_compare: independent draws of the reference behind the figures below.
         coverage: share of the reference's draws within q̂'s region of highest density (99 %).
         precision: share of q̂'s draws within the exact tilt's such region.
@@ -124,6 +126,7 @@ class Figures:
     pareto_k: float
     log_z: float
     log_z_se: float
+    log_weight_bound: float
     n_compare: int
     coverage: float
     coverage_se: float

@@ -19,6 +19,7 @@ from btgm_cli.tilt.estimates import (
     moments_of_draws,
     pareto_smoothed,
 )
+from btgm_cli.tuned.defence import log_weight_bound
 from btgm_cli.tuned.model import TunedModel
 
 MOST_ROUNDS = 16
@@ -35,7 +36,7 @@ OUTSIDE = 0.01
 class Evaluation:
     """Figures of q̂ from its own draws; `log_prob` and `tilted` are log q̂ and log p + βf on them.
 
-    See `core.results.Figures`.
+    `largest_f` is the largest f among them. See `core.results.Figures`.
     """
 
     moments: Moments
@@ -44,6 +45,7 @@ class Evaluation:
     log_z: float
     log_z_se: float
     class_shares: tuple[float, ...]
+    largest_f: float
     log_prob: Tensor
     tilted: Tensor
 
@@ -100,6 +102,7 @@ def evaluate_tilt(
         log_z=log_z,
         log_z_se=math.hypot(log_z_se, constant),
         class_shares=_shares(f, classes),
+        largest_f=values.max().item(),
         log_prob=log_q,
         tilted=beta * values + log_p,
     )
@@ -169,6 +172,9 @@ def examine(
         pareto_k=evaluation.pareto_k,
         log_z=evaluation.log_z,
         log_z_se=evaluation.log_z_se,
+        log_weight_bound=log_weight_bound(
+            beta * max(evaluation.largest_f, particles.f.max().item()), exact.log_z
+        ),
         n_compare=int(independent),
         coverage=share,
         coverage_se=math.sqrt(share * (1 - share) / independent),

@@ -26,7 +26,7 @@ from btgm_cli.tilt.estimates import (
     pareto_k,
     systematic,
 )
-from btgm_cli.tuned.defence import N_SCOUT, Defended, scouted_share
+from btgm_cli.tuned.defence import N_SCOUT, Defended, log_weight_bound, scouted_share
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuned.thinning import Thinning, thinning_for
 
@@ -155,8 +155,7 @@ class Corrector:
         return self._bound(self.pilot.log_z)
 
     def _bound(self, log_z: float) -> float:
-        share = self.proposals.share
-        return self.beta * self._best - log_z - math.log(share) if share else math.inf
+        return log_weight_bound(self.beta * self._best, log_z, self.proposals.share)
 
     def draws(self, n: int) -> Iterator[Draws]:
         """An endless stream of blocks, each of at most a few times `block` draws.

@@ -74,6 +74,11 @@ def mixed(log_q: Tensor, log_p: Tensor, share: float) -> Tensor:
     return torch.logaddexp(log_q + math.log1p(-share), log_p + math.log(share))
 
 
+def log_weight_bound(largest_tilt: float, log_z: float, share: float = LEAST_SHARE) -> float:
+    """Log of e^{βf} / (ε Z), nats, at the largest βf; infinite without a share of p."""
+    return largest_tilt - log_z - math.log(share) if share else math.inf
+
+
 def scouted_share(
     tuned: TunedModel,
     f: LatentCriterion,
