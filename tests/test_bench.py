@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from experiments.bench import audit, gan, standard, steps
+from experiments.bench import audit, corrected, gan, standard, steps
 from experiments.bench.__main__ import main
 from experiments.bench.table import Table
 from experiments.bench.targets import funnel, gaussian_mixture, many_well
@@ -107,6 +107,7 @@ def test_a_quick_bench_fills_all_tables(benched):
         ("audit", audit.COLUMNS, 11),
         ("steps", steps.COLUMNS, 4),
         ("gan", gan.COLUMNS, 5),
+        ("corrected", corrected.COLUMNS, 4),
         ("targets", standard.COLUMNS, 6),
     ):
         table = read_table(benched / "quick" / f"{name}.csv")
@@ -129,7 +130,7 @@ def test_the_bench_of_audits_catches_large_faults_and_passes_the_tilt(benched):
 
 
 def test_finished_rows_are_not_computed_again(benched, monkeypatch, capsys):
-    for module in (audit, steps, standard):
+    for module in (audit, steps, standard, corrected):
         monkeypatch.setattr(module, "measure", None)
     monkeypatch.setattr(gan, "Estimated", None)
     before = {path: path.read_bytes() for path in (benched / "quick").iterdir()}

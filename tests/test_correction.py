@@ -15,6 +15,7 @@ from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.truth.moves import CrankNicolson
 from btgm_cli.truth.smc import TemperedSMC
 from btgm_cli.tuned.correction import Correct, Corrector
+from btgm_cli.tuned.defence import mixed
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuned.thinning import (
     MIXED,
@@ -28,17 +29,17 @@ from tests.oracle import Affine, unit_direction
 DIM, BETA, N = 3, 1.2, 20_000
 
 
-def corrector(seed=0, shift=0.7, scale=1.3, block=1000, device="cpu"):
+def corrector(correct, seed=0, shift=0.7, scale=1.3, block=1000, device="cpu"):
     """A flow too wide and short of the tilt, on the oracle whose tilt is N(βa, I)."""
     flow = Affine(shift * BETA * unit_direction(DIM), scale).to(device)
     latent = LatentCriterion(Gaussian(DIM), Linear())
     tuned = TunedModel(latent.model, flow)
-    return Corrector(tuned, latent, BETA, derived_generator(seed, device=device), block)
+    return Corrector(tuned, latent, BETA, correct, derived_generator(seed, device=device), block)
 
 
 def drawn(correct, n=N, seed=0, device="cpu"):
-    made, parts, done = corrector(seed, device=device), [], 0
-    for block in made.draws(correct):
+    made, parts, done = corrector(correct, seed, device=device), [], 0
+    for block in made.draws(n):
         parts.append(block)
         done += len(block)
         if done >= n:
@@ -75,7 +76,7 @@ def test_uncorrected_draws_are_not_but_carry_the_weights_that_mend_them():
 
 
 def test_the_mean_of_the_weights_gives_log_z():
-    pilot = corrector(seed=3).pilot
+    pilot = corrector(Correct.NONE, seed=3).pilot
     error = math.sqrt((1 / pilot.ess_fraction - 1) / 10_000)
     assert abs(pilot.log_z - BETA**2 / 2) <= 4 * error
 
@@ -88,8 +89,8 @@ def test_the_same_seed_draws_the_same(correct):
 
 
 def test_weights_that_cannot_be_relied_on_are_told():
-    assert corrector().pilot.reliable
-    assert not corrector(shift=0.0, scale=0.35).pilot.reliable
+    assert corrector(Correct.NONE).pilot.reliable
+    assert not corrector(Correct.NONE, shift=0.0, scale=0.35).pilot.reliable
 
 
 def test_a_few_states_that_stay_for_long_are_forgotten_too():
@@ -121,11 +122,11 @@ def test_chains_of_exact_draws_move_at_each_step():
 
 def test_a_weight_that_dominates_is_told():
     """A chain on it never leaves; what that state remembers rounds to all."""
-    made = corrector(block=10)
+    made = corrector(Correct.MCMC, block=10)
     log_weights = torch.zeros(10_000, dtype=torch.double)
     log_weights[0] = 60.0
     made.pilot = replace(made.pilot, log_weights=log_weights)
-    assert len(next(made.draws(Correct.MCMC))) == 10
+    assert len(next(made.draws(10))) == 10
     thinning = made.pilot.thinning
     assert thinning.steps == MOST_THINNING
     assert thinning.remembered == pytest.approx(1.0)
@@ -134,22 +135,25 @@ def test_a_weight_that_dominates_is_told():
 
 def test_hardly_a_chain_is_where_it_was_when_last_read():
     """From p itself, whose weights exp(βf) have a long tail: a few states stay for long."""
-    made = corrector(shift=0.0, scale=1.0)
-    first, second = islice(made.draws(Correct.MCMC), 2)
+    made = corrector(Correct.MCMC, shift=0.0, scale=1.0)
+    first, second = islice(made.draws(2000), 2)
     same = (first.z == second.z).all(-1).double().mean().item()
     assert made.pilot.thinning.suffices
     assert same <= MIXED + 4 * math.sqrt(MIXED * (1 - MIXED) / len(first))
 
 
 def test_what_rejection_costs_is_known_before():
-    """The largest weight of N(βa, I) against N(0.7βa, 1.3² I) is in closed form."""
-    made, scale, away = corrector(), 1.3, 0.3 * BETA
-    largest = math.exp(DIM * math.log(scale) + away**2 / (2 * (scale**2 - 1)))
+    """The largest weight of N(βa, I) against N(0.7βa, 1.3² I) with a share of p: on the axis a."""
+    made = corrector(Correct.REJECTION)
+    along = torch.linspace(-9, 9, 100_001, dtype=torch.double)
+    log_wide = -((along - 0.7 * BETA) ** 2) / (2 * 1.3**2) - DIM * math.log(1.3)
+    proposed = mixed(log_wide, -(along**2) / 2, made.proposals.share)
+    largest = (-((along - BETA) ** 2) / 2 - proposed).max().exp().item()
     pilot = made.pilot
     of_log_z = math.sqrt((1 / pilot.ess_fraction - 1) / 10_000)
     assert 0.9 * largest <= pilot.draws_each <= largest * math.exp(4 * of_log_z)
     flown = made.f_evals
-    kept = sum(len(block) for block in islice(made.draws(Correct.REJECTION), 20))
+    kept = sum(len(block) for block in islice(made.draws(N), 20))
     share = kept / (made.f_evals - flown)
     error = math.sqrt(share * (1 - share) / 20_000)
     assert share <= 1 / pilot.draws_each + 4 * error
@@ -157,7 +161,7 @@ def test_what_rejection_costs_is_known_before():
 
 
 def test_the_draws_of_a_block_belong_together():
-    block = next(corrector().draws(Correct.RESAMPLE))
+    block = next(corrector(Correct.RESAMPLE).draws(N))
     assert torch.equal(block.x, block.z)
     assert torch.allclose(block.f, Linear()(block.x))
 
@@ -183,8 +187,8 @@ def test_on_the_gan_resampled_draws_agree_with_smc():
     shares = torch.bincount(classes, minlength=10).double() / n
 
     def differences(way):
-        made, parts = Corrector(tuned, latent, beta, derived_generator(3)), []
-        for block in made.draws(way):
+        made, parts = Corrector(tuned, latent, beta, way, derived_generator(3)), []
+        for block in made.draws(n):
             parts.append(block)
             if sum(map(len, parts)) >= n:
                 break

@@ -157,6 +157,6 @@ def test_a_stochastic_model_is_tuned_and_sampled_with_its_noise():
 def test_corrected_draws_carry_the_latent_criterion_and_a_draw_of_x():
     f = LatentCriterion(Noisy(DIM), square, f_samples=4)
     tuned = TunedModel(f.model, InverseAutoregressive(DIM))
-    block = next(Corrector(tuned, f, 0.1, derived_generator(1)).draws(Correct.NONE))
+    block = next(Corrector(tuned, f, 0.1, Correct.NONE, derived_generator(1)).draws(1000))
     torch.testing.assert_close(block.f, f(block.z))
     assert abs((block.x - block.z).std().item() - SCALE) < 0.05

@@ -1,6 +1,7 @@
 """`btgm sample`: files, corrections, bad input, bounded memory."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -139,6 +140,34 @@ def test_the_run_leaves_its_prices(run):
     assert 10 < table.loc["rejection", "each"] < 150
     assert table.loc["tuned", "fixed"] >= 3 * 40 * 128
     assert table.loc["smc", "each"] > table.loc["tuned + corrected", "each"]
+
+
+def test_corrected_draws_are_judged_by_what_they_are(run, tmp_path, capsys):
+    """Against a wrong E f they are not the exact tilt's; those not corrected claim nothing."""
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    table = pd.read_csv(other / "pareto.csv")
+    table["mean_f_ref"] += 0.5
+    table.to_csv(other / "pareto.csv", index=False)
+    for correct in ("resample", "rejection", "mcmc", "none"):
+        out = tmp_path / f"{correct}.npz"
+        code = main(["sample", str(other), "n=2000", f"correct={correct}", f"out={out}"])
+        told = capsys.readouterr().err
+        about = json.loads(out.with_suffix(".json").read_text())
+        assert len(arrays(out)["f"]) == 2000
+        if correct == "none":
+            assert "E f" not in told
+            assert "mean_f" not in about
+            continue
+        assert code == 3
+        assert "btgm sample: E f of these draws is" in told
+        assert "of the exact tilt 1.5" in told
+        assert about["mean_f"] == pytest.approx(arrays(out)["f"].mean(), abs=1e-5)
+        assert 0 < about["mean_f_se"] < 0.1
+        assert about["effective_draws"] <= 2000
+        assert 1 / 2000 <= about["largest_share"] <= 0.01
+        # f is not bounded: the largest of 14,000 draws tells; f ~ N(1, 1) under the tilt.
+        assert 2 < about["log_weight_bound"] < 9
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from btgm_cli.core.results import Status
-from btgm_cli.truth.trust import MOST_DRAWS, doubt
-from btgm_cli.tuned.correction import Correct, Pilot
+from btgm_cli.truth.tally import Tally
+from btgm_cli.truth.trust import MOST_DRAWS, amiss, doubt
+from btgm_cli.tuned.correction import Correct, Draws, Pilot
 
 CORRECTED = [Correct.RESAMPLE, Correct.REJECTION, Correct.MCMC]
 
@@ -59,3 +60,37 @@ def test_chains_that_stay_where_they_are_are_told():
     stuck = told(Status.OK_CORRECTED, Correct.MCMC, largest=12.0)
     assert "of the chains have not moved in 500 steps" in stuck
     assert not told(Status.OK_CORRECTED, Correct.RESAMPLE, largest=12.0)
+
+
+def handed_out(copies, f, seed=0):
+    """The first draw comes so many times among 1,000, with this f; the others are of N(0, 1)."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(1000, generator=generator)
+    values -= values[copies:].mean()
+    values[:copies] = f
+    z = torch.arange(1000.0)[:, None].repeat(1, 2)
+    z[:copies] = 0
+    zeros = torch.zeros(1000)
+    tally = Tally()
+    tally.add(Draws(z, z, zeros, zeros, values))
+    return tally
+
+
+def test_a_draw_that_is_more_than_a_hundredth_of_all_is_told():
+    assert not amiss(handed_out(10, 0.0), 0.0, 0.0)
+    assert amiss(handed_out(11, 0.0), 0.0, 0.0) == "one draw came 11 times, 1.1% of all"
+
+
+def test_a_draw_that_came_once_is_no_repeat_however_few_there_are():
+    z, zeros = torch.arange(10.0).reshape(5, 2), torch.zeros(5)
+    tally = Tally()
+    tally.add(Draws(z, z, zeros, zeros, torch.arange(5.0)))
+    assert not amiss(tally, 2.0, 0.0)
+
+
+def test_a_mean_of_f_four_errors_off_is_told_unless_the_reference_errs_as_much():
+    tally = handed_out(1, 0.0)
+    error = 1 / math.sqrt(1000)
+    assert not amiss(tally, 3.5 * error, 0.0)
+    assert "E f of these draws is" in amiss(tally, 4.5 * error, 0.0)
+    assert not amiss(tally, 4.5 * error, error)

@@ -1,7 +1,7 @@
 """`python -m experiments.bench [parts=PARTS] [seeds=3] [out=outputs/bench] [quick=true]`.
 
-PARTS is a comma list of startup, steps, gan, targets, energy, calibration and audit; all of them
-where it is left out.
+PARTS is a comma list of startup, steps, gan, targets, energy, calibration, audit and corrected;
+all of them where it is left out.
 
 Each part fills a table of its own in the folder `out`. Rows that are there are not computed
 again: delete a table to measure it anew.
@@ -15,7 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from experiments.bench import audit, calibration, energy, gan, standard, startup, steps
+from experiments.bench import (
+    audit,
+    calibration,
+    corrected,
+    energy,
+    gan,
+    standard,
+    startup,
+    steps,
+)
 from experiments.bench.settings import parse
 
 from btgm_cli.core.errors import BtgmError
@@ -41,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
             "energy": energy.run,
             "calibration": calibration.run,
             "audit": audit.run,
+            "corrected": corrected.run,
         }
         for part in settings.chosen:
             runs[part](settings)

@@ -166,10 +166,10 @@ def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[R
     last, exact, beta = result.tuned, point.figures.reference, point.beta
     q = TunedModel.of(last.model, last.flow.settings, point.flow_state, point.acceptance_state)
     started = time.perf_counter()
-    corrector = Corrector(q, contest.f, beta, contest.generator("draws", beta))
+    corrector = Corrector(q, contest.f, beta, Correct.NONE, contest.generator("draws", beta))
     seconds = (time.perf_counter() - started) / N_PILOT
     blocks = math.ceil(contest.sizes.n_draws / corrector.block)
-    draws = list(islice(corrector.draws(Correct.NONE), blocks))
+    draws = list(islice(corrector.draws(contest.sizes.n_draws), blocks))
     f = torch.cat([block.f for block in draws]).double()
     weight = torch.softmax(torch.cat([block.log_weight for block in draws]), 0)
     mean = (weight * f).sum().item()

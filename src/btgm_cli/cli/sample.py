@@ -25,7 +25,8 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_draws
 from btgm_cli.store.files import write_json
 from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.truth.trust import doubt, too_dear
+from btgm_cli.truth.tally import Tally
+from btgm_cli.truth.trust import amiss, doubt, too_dear
 from btgm_cli.tuned.correction import Correct, Corrector
 from btgm_cli.tuned.model import TunedModel
 
@@ -90,20 +91,24 @@ def _sample(request: Request, run: LoadedRun) -> int:
     tuned = run.tuned(beta)
     path = request.out or run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
     files = DrawFiles(path, request.n, _shape(tuned))
-    corrector = Corrector(tuned, run.f(beta), beta, _generator(request, beta))
+    generator = _generator(request, beta)
+    corrector = Corrector(tuned, run.f(beta), beta, request.correct, generator)
     if refused := too_dear(request.correct, corrector.pilot):
         return _told(f"no draws: {refused}")
     try:
         with files.parts.held(_identity(request, run, beta, files)):
             files.remove_leftovers()
             _draw(corrector, request, files.parts)
-            _write(request, run, status, corrector, files)
+            tally = _write(request, run, status, corrector, files)
     except Stopped as stopped:
         stopped.add_note("the same command goes on")
         raise
     print("\n".join(str(path) for path in [*files.names, files.beside(".png")]))
     whole = Status(run.summary.get("status", status))
-    return _told(doubt(whole, status, request.correct, corrector.pilot))
+    trouble = doubt(whole, status, request.correct, corrector.pilot)
+    if not trouble and request.correct is not Correct.NONE:
+        trouble = amiss(tally, row["mean_f_ref"], row["mean_f_ref_se"])
+    return _told(trouble)
 
 
 def _told(trouble: str) -> int:
@@ -145,7 +150,7 @@ def _draw_part(
     corrector: Corrector, request: Request, parts: DrawParts, index: int, bar: tqdm
 ) -> None:
     before, size, blocks, done = corrector.f_evals, parts.sizes[index], [], 0
-    for block in corrector.draws(request.correct):
+    for block in corrector.draws(request.n):
         blocks.append(block.at(torch.arange(min(len(block), size - done))))
         done += len(blocks[-1])
         bar.update(len(blocks[-1]))
@@ -155,10 +160,17 @@ def _draw_part(
 
 
 def _write(
-    request: Request, run: LoadedRun, status: Status, corrector: Corrector, files: DrawFiles
-) -> None:
-    """Write the draws, a picture of the first ones, and what they are."""
+    request: Request,
+    run: LoadedRun,
+    status: Status,
+    corrector: Corrector,
+    files: DrawFiles,
+) -> Tally:
+    """Write the draws, a picture of the first ones, and what they are; returns their count."""
     files.write()
+    tally = Tally()
+    for part in files.parts.files:
+        tally.add(read_part(part, "z"), read_part(part, "f"))
     heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
     heading += f"β = {corrector.beta:.4g} · correct={request.correct} · verdict: {status}"
     first = read_part(files.parts.files[0], "x")[:SHOWN]
@@ -178,7 +190,16 @@ def _write(
         "pareto_k": pilot.pareto_k if np.isfinite(pilot.pareto_k) else None,
         "verdict": str(status),
     }
+    if request.correct is not Correct.NONE:
+        about |= {
+            "log_weight_bound": corrector.log_weight_bound,
+            "mean_f": tally.mean,
+            "mean_f_se": tally.mean_se,
+            "effective_draws": tally.effective,
+            "largest_share": tally.largest_share,
+        }
     write_json(files.beside(".json"), about)
+    return tally
 
 
 def _generator(request: Request, beta: float, *part: int) -> torch.Generator:

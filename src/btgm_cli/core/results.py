@@ -110,6 +110,8 @@ class Figures:
             behind f̂ fixed; E f̂ itself elsewhere. With its error.
         noise_share: share of the move of E f̂ from p to q̂ that fresh noise does not confirm, with
             its error; 0 where there is no noise.
+        log_weight_bound: log of the largest weight that a corrected draw can have, nats, where the
+            share of p's own is least and no f exceeds the largest met.
         n_compare: independent draws of the reference behind the figures below.
         coverage: share of the reference's draws within q̂'s region of highest density (99 %).
         precision: share of q̂'s draws within the exact tilt's such region.
@@ -132,6 +134,7 @@ class Figures:
     fresh_mean_se: Annotated[float, "mean_f_fresh_se"]
     noise_share: float
     noise_share_se: float
+    log_weight_bound: float
     n_compare: int
     coverage: float
     coverage_se: float

@@ -19,6 +19,7 @@ from btgm_cli.tilt.estimates import (
     pareto_smoothed,
 )
 from btgm_cli.truth.sharpening import sharpened
+from btgm_cli.tuned.defence import log_weight_bound
 from btgm_cli.tuned.model import TunedModel
 
 MOST_ROUNDS = 16
@@ -200,6 +201,9 @@ def examine(
         fresh_mean_se=fresh.mean_se,
         noise_share=fresh.share,
         noise_share_se=fresh.share_se,
+        log_weight_bound=log_weight_bound(
+            beta * max(evaluation.f.max().item(), particles.f.max().item()), exact.log_z
+        ),
         n_compare=int(independent),
         coverage=share,
         coverage_se=_share_error(share, independent),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -10,11 +11,15 @@ from torch import Tensor
 
 from btgm_cli.core.latent_criterion import LatentCriterion, draw_x
 from btgm_cli.core.results import Status
-from btgm_cli.tuned.correction import Correct, Corrector, Pilot
+from btgm_cli.truth.tally import Tally
+from btgm_cli.tuned.correction import LARGEST_SHARE, Correct, Corrector, Pilot
 from btgm_cli.tuned.model import TunedModel
 
 MOST_DRAWS = 100
-"""Draws of q̂ to one that rejection keeps; where it takes more, q̂ is too far off to draw by."""
+"""Proposals to one that rejection keeps; where it takes more, q̂ is too far off to draw by."""
+
+ERRORS = 4.0
+"""The mean of f may be off by so many standard errors."""
 
 LOST = (Status.MODE_DROPPED, Status.UNRELIABLE_REFERENCE)
 """What a correction cannot mend: nobody knows what is missing, or it is known to be missing."""
@@ -27,7 +32,7 @@ def doubt(run: Status, row: Status, correct: Correct, pilot: Pilot) -> str:
         run: the verdict on the whole run, which may have met no β at all.
         row: the verdict on the β of the draws.
         correct: how the draws are corrected.
-        pilot: what q̂'s weights are like.
+        pilot: what the weights are like.
     """
     if run is Status.INFEASIBLE:
         return f"the run's verdict is {run}: what it asked for has no tilt to draw from"
@@ -48,6 +53,29 @@ def too_dear(correct: Correct, pilot: Pilot) -> str:
     """Why rejection would hardly ever keep a draw; empty where it does."""
     if correct is Correct.REJECTION and not pilot.draws_each <= MOST_DRAWS:
         return f"rejection would take more than {MOST_DRAWS} draws of this tuned model for one"
+    return ""
+
+
+def amiss(tally: Tally, mean: float, mean_se: float) -> str:
+    """Why corrected draws, now that they are there, may not stand for the exact tilt.
+
+    Weights that nobody has met yet no pilot tells of: what they do shows in what is handed out.
+
+    Args:
+        tally: of these draws.
+        mean: E f of the exact tilt, as well as it is known.
+        mean_se: its standard error.
+
+    Returns:
+        A line; empty where nothing is amiss.
+    """
+    if tally.most > 1 and tally.largest_share > LARGEST_SHARE:
+        return f"one draw came {tally.most} times, {tally.largest_share:.1%} of all"
+    if abs(tally.mean - mean) > ERRORS * math.hypot(tally.mean_se, mean_se):
+        return (
+            f"E f of these draws is {tally.mean:.4g} ± {tally.mean_se:.2g}, "
+            f"of the exact tilt {mean:.4g} ± {mean_se:.2g}"
+        )
     return ""
 
 
@@ -86,7 +114,7 @@ class TiltDraws:
 
     def tilted(self, n: int) -> Tensor:
         """Draw x of the tilt, shape (n, *X)."""
-        return _first((block.x for block in self._corrector.draws(self.correct)), n)
+        return _first((block.x for block in self._corrector.draws(n)), n)
 
     def prior(self, n: int) -> Tensor:
         """Draw x of p, shape (n, *X)."""
@@ -96,7 +124,7 @@ class TiltDraws:
     @cached_property
     def _corrector(self) -> Corrector:
         """Made, and its pilot drawn, for whoever asks for draws first."""
-        return Corrector(self.tuned, self.f, self.beta, self.generator)
+        return Corrector(self.tuned, self.f, self.beta, self.correct, self.generator)
 
 
 def _first(blocks: Iterator[Tensor], n: int) -> Tensor:

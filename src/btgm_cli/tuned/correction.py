@@ -1,12 +1,14 @@
 """Corrected draws: from q̂, which is close to the tilt, to the tilt itself.
 
-Each way uses the weights w = p e^{βf} / q̂ with the true f, and is exact up to Monte-Carlo error
-as far as q̂ reaches: no correction brings back a mode that q̂ has lost. Draws come in blocks, so
-that any number of them needs the memory of one.
+Each way uses the weights w = p e^{βf} / q' with the true f, q' being q̂ with a share of p's own
+draws that bounds them (`tuned.defence`). It is exact up to Monte-Carlo error as far as q' reaches:
+a mode that q̂ has lost, and p hardly ever finds, no correction brings back. Draws come in blocks,
+so that any number of them needs the memory of one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -17,17 +19,28 @@ from torch import Tensor
 
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.tilt.estimates import (
+    MIN_ESS,
     effective_sample_size,
     largest_reliable_k,
     log_mean_weight,
     pareto_k,
     systematic,
 )
+from btgm_cli.tuned.defence import N_SCOUT, Defended, log_weight_bound, scouted_share
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuned.thinning import Thinning, thinning_for
 
 N_PILOT = 10_000
-"""Draws of q̂ that tell how to correct, before the first draw is handed out."""
+"""Draws that tell how to correct, before the first draw is handed out."""
+
+HARMLESS = N_PILOT / MIN_ESS
+"""Weights of mean 1, none larger than this, leave a pilot `MIN_ESS` draws: E w² is no more."""
+
+LARGEST_SHARE = 0.01
+"""Of all draws that are handed out, one may come as often as this."""
+
+BEYOND = 10.0
+"""A weight is taken to be at most so many times the pilot's largest, if its bound is no less."""
 
 
 class Correct(StrEnum):
@@ -43,7 +56,7 @@ class Correct(StrEnum):
 class Draws:
     """n draws: x (n, *X), z (n, D), and of shape (n,) log q̂, the log weight and f.
 
-    The log weight is log of p e^{βf} / (q̂ Z(β)), nats; draws that are corrected by it have 0.
+    The log weight is log of p e^{βf} / (q̂ Z(β)), nats; draws that are corrected have 0.
     """
 
     x: Tensor
@@ -69,10 +82,10 @@ _FIELDS = [field.name for field in fields(Draws)]
 
 @dataclass(frozen=True)
 class Pilot:
-    """What draws of q̂ tell about its weights.
+    """What draws of the proposals tell about their weights.
 
     Args:
-        log_z: log Z(β) by q̂'s weights, nats.
+        log_z: log Z(β) by these weights, nats.
         ess_fraction: effective share of the draws.
         pareto_k: shape k̂ of the weights' tail.
         log_weights: those of mean 1, shape (n,).
@@ -92,7 +105,7 @@ class Pilot:
 
     @property
     def draws_each(self) -> float:
-        """Draws of q̂ to one that rejection keeps, expected; more if a larger weight turns up."""
+        """Proposals to one that rejection keeps, expected; more if a larger weight turns up."""
         return self.log_weights.max().exp().item()
 
     @cached_property
@@ -108,8 +121,13 @@ class Corrector:
         tuned: q̂.
         f: the latent criterion f̂.
         beta: the tilt.
+        correct: how; draws that are not corrected are q̂'s alone.
         generator: of everything random.
         block: draws decoded at once.
+
+    Attributes:
+        log_weight_bound: log of the largest weight that there can be, nats, if no f exceeds the
+            largest that the pilot met; infinite for q̂ alone.
     """
 
     def __init__(
@@ -117,35 +135,52 @@ class Corrector:
         tuned: TunedModel,
         f: LatentCriterion,
         beta: float,
+        correct: Correct,
         generator: torch.Generator,
         block: int = 1000,
     ) -> None:
-        self.tuned, self.f, self.beta = tuned, f, beta
+        self.f, self.beta, self.correct = f, beta, correct
         self.generator, self.block = generator, block
         self.f_evals = 0
+        self._best = -math.inf
+        share = 0.0
+        if correct is not Correct.NONE:
+            share = scouted_share(tuned, f, beta, HARMLESS, generator)
+            self.f_evals += 2 * N_SCOUT
+        self.proposals = Defended(tuned, share)
         self.pilot = self._fly()
+        self.log_weight_bound = self._bound(self.pilot.log_z)
 
-    def draws(self, correct: Correct) -> Iterator[Draws]:
-        """An endless stream of blocks, each of at most a few times `block` draws."""
+    def _bound(self, log_z: float) -> float:
+        return log_weight_bound(self.beta * self._best, log_z, self.proposals.share)
+
+    def draws(self, n: int) -> Iterator[Draws]:
+        """An endless stream of blocks, each of at most a few times `block` draws.
+
+        Args:
+            n: how many will be taken. Of few, each is chosen from more proposals, lest one of
+                them be a large part of all.
+        """
         ways = {
             Correct.NONE: self._raw,
-            Correct.RESAMPLE: self._resampled,
+            Correct.RESAMPLE: lambda: self._resampled(n),
             Correct.REJECTION: self._rejected,
             Correct.MCMC: self._chains,
         }
-        return ways[correct]()
+        return ways[self.correct]()
 
     def _propose(self, n: int) -> Draws:
-        """n weighted draws of q̂."""
-        z, log_q = self.tuned.draw(n, self.generator)
+        """n weighted proposals."""
+        z, log_q = self.proposals.draw(n, self.generator)
         f, x = self.f.with_draws(z, self.generator)
         self.f_evals += n
-        log_p = self.tuned.model.prior_log_prob(z)
-        log_w = self.beta * f.double() + log_p.double() - log_q.double()
+        self._best = max(self._best, f.max().item())
+        log_p = self.f.model.prior_log_prob(z).double()
+        log_w = self.beta * f.double() + log_p - self.proposals.log_density(log_q.double(), log_p)
         return Draws(x, z, log_q, log_w, f)
 
     def _block(self) -> Draws:
-        """A block of draws of q̂ with normalized weights."""
+        """A block of proposals with normalized weights."""
         draws = self._propose(self.block)
         return replace(draws, log_weight=draws.log_weight - self.pilot.log_z)
 
@@ -153,27 +188,32 @@ class Corrector:
         parts = [self._propose(self.block).log_weight for _ in range(-(-N_PILOT // self.block))]
         log_w = torch.cat(parts)
         log_z, _ = log_mean_weight(log_w)
-        k = pareto_k(log_w)
+        k, n = pareto_k(log_w), log_w.numel()
+        # A lump of weights just below a low bound is no Pareto tail, whatever its k̂.
+        bounded = self._bound(log_z) <= math.log(HARMLESS)
         return Pilot(
             log_z=log_z,
-            ess_fraction=effective_sample_size(log_w) / log_w.numel(),
+            ess_fraction=effective_sample_size(log_w) / n,
             pareto_k=k,
             log_weights=log_w - log_z,
-            reliable=k <= largest_reliable_k(log_w.numel()),
+            reliable=bounded or k <= largest_reliable_k(n),
         )
 
     def _raw(self) -> Iterator[Draws]:
         while True:
             yield self._block()
 
-    def _resampled(self) -> Iterator[Draws]:
+    def _resampled(self, n: int) -> Iterator[Draws]:
         """Each draw is repeated w times a rate in the mean: unbiased, whatever the block.
 
-        The rate is the effective share of the draws, at which few are repeated.
+        The rate is the effective share of the draws, at which few are repeated, or that at which
+        the largest weight repeats one `LARGEST_SHARE` of n times.
         """
+        heaviest = min(self.log_weight_bound, self.pilot.largest + math.log(BEYOND))
+        rate = min(self.pilot.ess_fraction, max(LARGEST_SHARE * n, 1.0) * math.exp(-heaviest))
         while True:
             draws = self._block()
-            expected = self.pilot.ess_fraction * draws.log_weight.exp()
+            expected = rate * draws.log_weight.exp()
             start = torch.rand((), generator=self.generator, device=expected.device)
             edges = torch.floor(expected.cumsum(0) + start.double())
             copies = torch.diff(edges, prepend=edges.new_zeros(1)).long()
@@ -183,7 +223,7 @@ class Corrector:
     def _rejected(self) -> Iterator[Draws]:
         """Kept with probability w / c, c the largest weight so far (Caffo, Booth & Davis 2002).
 
-        Independent draws that never repeat. A kept one takes c draws of q̂, however many those
+        Independent draws that never repeat. A kept one takes c proposals, however many those
         are: see `Pilot.draws_each` before asking.
         """
         largest = self.pilot.largest
