@@ -117,7 +117,7 @@ def _execute(job: Job, manifest: Manifest, path: Path) -> int:
     )
     write_table(path / COST, [asdict(price) for price in costs])
     journal.keep_seconds()
-    write_json(path / SUMMARY, summary(job, result, path, journal.seconds))
+    write_json(path / SUMMARY, summary(job, manifest.checkpoints, result, path, journal.seconds))
     _export(job, result, path)
     _tell(result, costs, command(job, result, path), path)
     return EXIT_CODES.get(result.status, MISSED)

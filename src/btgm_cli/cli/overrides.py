@@ -38,7 +38,7 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
         try:
             found.append(parser.parse_override(item))
         except HydraException as error:
-            raise SettingError("override", item, _line(error)) from error
+            raise SettingError("override", item, line_of(error)) from error
         found[-1].config_loader = parser.config_loader  # which a glob looks into
     return found
 
@@ -89,10 +89,10 @@ def refuse_removed(overrides: Sequence[str]) -> None:
     """
     groups = _loader().list_groups("")
     for item in parsed(overrides):
-        if "." in item.key_or_group:
-            continue
-        if item.is_delete():
+        if item.is_delete() and item.key_or_group.count(".") < 2 and not item.package:
             raise SettingError(item.key_or_group, "~", "cannot be taken away: give it a value")
+        if item.key_or_group == "hydra.mode":
+            raise _refused(item, "cannot be set: add -m for a sweep, and nothing for one run")
         if item.key_or_group in groups and isinstance(item.value(), list):
             raise _refused(item, "must be one option, and no list")
 
@@ -122,8 +122,8 @@ def fault(name: str, overrides: Sequence[str], error: Exception) -> SettingError
     except SettingError as found:
         return found
     except REFUSALS as other:  # of the tree itself: of where it is searched for, or its files
-        return SettingError("settings", " ".join(typed), _line(other))
-    return tree.refused(groups, values) or SettingError("settings", name, _line(error))
+        return SettingError("settings", " ".join(typed), line_of(other))
+    return tree.refused(groups, values) or SettingError("settings", name, line_of(error))
 
 
 class _Tree:
@@ -146,7 +146,7 @@ class _Tree:
         """What to tell of a chosen option that cannot be composed."""
         if item.get_key_element() not in known:
             return unknown(item.get_key_element(), known)
-        return _line(self.refusal([*self.searched, str(item.input_line)]) or Exception())
+        return line_of(self.refusal([*self.searched, str(item.input_line)]) or Exception())
 
     def options(self, group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
         """The options of a group, or with another kind the groups within it."""
@@ -188,7 +188,7 @@ class _Tree:
         for item in values:
             taken.append(str(item.input_line))
             if error := self.refusal(taken):
-                return SettingError("override", item.input_line, _line(error))
+                return SettingError("override", item.input_line, line_of(error))
         return None
 
     def refusal(self, overrides: list[str]) -> Exception | None:
@@ -242,7 +242,8 @@ def _loader() -> ConfigLoader:
     return GlobalHydra.instance().config_loader()
 
 
-def _line(error: Exception) -> str:
+def line_of(error: Exception) -> str:
+    """What a library's exception says first."""
     if isinstance(error, YAMLError):  # its file and place come later
         return " ".join(str(error).split())
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -92,6 +92,13 @@ def require_least(settings: object, **least: float) -> None:
             raise SettingError(name, value, f"must be {smallest} or more")
 
 
+def path_of(text: str | Path) -> Path:
+    """The path, a `~` at its start as the home directory where there is one."""
+    with suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)
+
+
 def require_folder(setting: str, path: Path) -> None:
     """Refuse a path that is no folder and cannot become one.
 
@@ -125,7 +132,7 @@ def _fit(value: Any, kind: Any) -> Any:
         return _fit_each(value, origin, inner)
     elif origin is Path:
         if isinstance(value, str | Path) and value != "":
-            return Path(value)
+            return path_of(value)
     elif isinstance(value, origin):
         return value
     raise ValueError

@@ -58,11 +58,16 @@ def name_of(thing: object) -> str:
     return str(getattr(thing, "__name__", type(thing).__name__))
 
 
+def is_installed(path: str) -> bool:
+    """Does a file come with this package, Python or anything installed?"""
+    return str(Path(path).resolve()).startswith(_OTHERS)
+
+
 def _place(error: BaseException) -> str:
     """File and line of the innermost frame in the user's own code; empty where there is none."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         path = frame.f_code.co_filename
-        if not path.startswith("<") and not str(Path(path).resolve()).startswith(_OTHERS):
+        if not path.startswith("<") and not is_installed(path):
             return f"{_short(Path(path))} line {line}"
     return ""
 

@@ -36,6 +36,7 @@ class Manifest:
             paths in the directory. A kill may leave one more than there are rows.
         seconds: of wall time, over all sittings.
         format: of this file.
+        folder: the working directory, where own modules and checkpoints lie; empty if unknown.
     """
 
     version: str
@@ -47,6 +48,7 @@ class Manifest:
     rows: tuple[dict[str, str], ...] = ()
     seconds: float = 0.0
     format: int = FORMAT
+    folder: str = ""
 
     def with_row(self, path: Path, index: int, files: list[Path]) -> Manifest:
         """The same, once row `index` has been made with these files of the directory `path`."""
