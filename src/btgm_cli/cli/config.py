@@ -6,6 +6,7 @@ With `run`, the only place that handles configurations. Whatever is wrong with o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ from btgm_cli.core.blame import blaming, name_of
 from btgm_cli.core.contracts import Criterion, Export, GenerativeModel
 from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import BtgmError, SettingError
-from btgm_cli.core.latent_criterion import settled
+from btgm_cli.core.latent_criterion import settled, shape_of_x
+from btgm_cli.core.memory import require_memory
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.truth.verdict import Thresholds
@@ -61,9 +63,15 @@ def compose_config(
     with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
         refuse_removed(overrides)
         try:
-            return compose(name, overrides=overrides, return_hydra_config=True)
+            cfg = compose(name, overrides=overrides, return_hydra_config=True)
         except REFUSALS as error:
             raise fault(name, overrides, error) from error
+    for choice in map(str, cfg.hydra.runtime.choices):
+        package = choice.partition("@")[2]
+        if "." in package and not OmegaConf.is_dict(OmegaConf.select(cfg, package)):
+            value = OmegaConf.select(cfg, package)
+            raise SettingError(package, value, f"is chosen by {choice}=NAME")
+    return cfg
 
 
 def values_of(cfg: DictConfig, *without: str) -> dict[str, Any]:
@@ -107,6 +115,8 @@ def job_of(cfg: DictConfig, names: Names, overrides: Sequence[str]) -> Job:
     for name, export in built.items():
         with blaming(name, name_of(export), "check fails"):
             export.check(problem.f.model)
+    floats = options.samples * math.prod(shape_of_x(problem.f.model, problem.device))
+    require_memory("samples", options.samples, floats, problem.device)
     return Job(problem, names, options, built, tuple(overrides))
 
 

@@ -19,6 +19,7 @@ from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.cli.signals import Stopped
 from btgm_cli.cli.summary import command, summary
 from btgm_cli.core.errors import BtgmError
+from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
@@ -73,7 +74,15 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
         with _logged(path):
             for folder in (path, path / FLOWS, path / SAMPLES):
                 remove_leftovers(folder)
-            return _execute(job, there, path)
+            with sparing(_counts(job)):
+                return _execute(job, there, path)
+
+
+def _counts(job: Job) -> dict[str, float]:
+    """How many draws a run holds at once."""
+    names = ("batch_size", "n_eval", "n_reference", "n_particles")
+    counts = {f"tuning.{name}": getattr(job.problem.settings, name) for name in names}
+    return {"samples": job.options.samples, **counts}
 
 
 @contextmanager
@@ -89,6 +98,9 @@ def _logged(path: Path) -> Iterator[None]:
         yield
     except BtgmError as error:
         log.error("%s", error)
+        raise
+    except Exception:
+        log.exception("broken off")
         raise
     except Stopped as stopped:
         log.warning("interrupted")

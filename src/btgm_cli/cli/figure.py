@@ -12,8 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.cli import run
 from btgm_cli.cli.config import build_object, compose_config, values_of
+from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked, require_folder
+from btgm_cli.cli.threads import require_threads
 from btgm_cli.cli.tree import choices
 from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.report.figure import PaperFigure
@@ -41,6 +43,7 @@ USAGE = f"""usage: btgm figure FIGURE [SETTING=VALUE ...]
   FIGURE         {", ".join(FIGURES)}
   quick=false    true: few steps and draws, so that it takes seconds and the numbers mean nothing
   out=           a folder; by default outputs/figures/FIGURE, or outputs/figures/quick/FIGURE
+  threads=       CPU threads, of its runs too; see `btgm run --cfg job`
 
 A finished run in the folder is used again, one that was interrupted goes on."""
 
@@ -55,8 +58,10 @@ class Request:
 
     quick: bool = False
     out: Path | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
+        require_threads(self.threads)
         if self.out:
             require_folder("out", self.out)
             if (self.out / MANIFEST).is_file():
@@ -77,18 +82,20 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SettingError: no such figure, a setting that cannot be used, or other runs in the folder.
     """
-    if not argv or argv[0] in ("-h", "--help"):
+    if argv and argv[0] in ("-h", "--help"):
         print(USAGE)
-        return 0 if argv else 2
-    name, *settings = argv
+        return 0
+    name, *settings = argv or [""]
     if name not in FIGURES:
         raise SettingError("figure", name, f"choose one of {', '.join(FIGURES)}")
     request = checked(Request, arguments(settings))
     out = request.folder(name)
     figure = load_figure(name, quick=request.quick)
-    quick = QUICK if request.quick else ()
-    asked = {run: [*overrides, *quick] for run, overrides in figure.runs().items()}
-    written = figure.make(_runs(asked, out), out)
+    further = list(QUICK) if request.quick else []
+    further += [f"threads={request.threads}"] if request.threads else []
+    asked = {run: [*overrides, *further] for run, overrides in figure.runs().items()}
+    with cpu_threads(request.threads):
+        written = figure.make(_runs(asked, out), out)
     print(out.joinpath(f"{name}.md").read_text())
     print("\n".join(map(str, written)))
     sys.stdout.flush()

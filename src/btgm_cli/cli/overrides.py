@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -91,6 +92,8 @@ def refuse_removed(overrides: Sequence[str]) -> None:
     for item in parsed(overrides):
         if item.is_delete() and item.key_or_group.count(".") < 2 and not item.package:
             raise SettingError(item.key_or_group, "~", "cannot be taken away: give it a value")
+        if item.key_or_group == "hydra.searchpath":
+            _check_folders(item)
         if item.key_or_group == "hydra.mode":
             raise _refused(item, "cannot be set: add -m for a sweep, and nothing for one run")
         if item.key_or_group in groups and isinstance(item.value(), list):
@@ -207,7 +210,16 @@ def _check_option(item: Override, tree: _Tree) -> None:
         raise _refused(item, tree.one_value)
     value = "null" if item.value() is None else str(item.value())
     if not item.is_delete() and value not in options:
-        raise SettingError(item.key_or_group, value, unknown(value, options, "unknown"))
+        raise SettingError(item.get_key_element(), value, unknown(value, options, "unknown"))
+
+
+def _check_folders(item: Override) -> None:
+    """Refuse a search path with a folder that is none."""
+    value: Any = item.value()
+    for place in value if isinstance(value, list) else [value]:
+        scheme, _, rest = str(place).rpartition("://")
+        if scheme in ("", "file") and not Path(rest).is_dir():
+            raise _refused(item, f"must be a list of folders; there is no {rest}")
 
 
 def _check_place(item: Override, cfg: DictConfig, top: list[str], tree: _Tree) -> None:
@@ -222,6 +234,9 @@ def _check_place(item: Override, cfg: DictConfig, top: list[str], tree: _Tree) -
             if item.is_add() or item.is_force_add():
                 return
             expected = unknown(part, beside) if beside else "there is no such setting"
+            for choice in cfg.hydra.runtime.choices:  # of a criterion within one, perhaps
+                if depth == 0 and "@" in choice and choice.rpartition(".")[2] == part:
+                    expected = f"unknown setting (did you mean {choice}=NAME?)"
             raise _refused(item, expected)
         node = OmegaConf.select(node, part, throw_on_resolution_failure=False)
     if item.is_add() and node is not None:

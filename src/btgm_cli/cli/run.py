@@ -56,12 +56,12 @@ def main(argv: list[str]) -> int:
         return _resume(asked)
     asked = replace(asked, settings=_with_output(asked.settings, sweep=asked.sweep))
     prepared: dict[str, Prepared] = {}
-    places: dict[Path, int] = {}
+    places: dict[str, int] = {}
     if "--help" not in asked.shown and "--hydra-help" not in asked.shown:
         for number, cfg in enumerate(_configurations(asked)):
             if not asked.shown:
                 path = _place(cfg, sweep=asked.sweep)
-                _require_own(path, number, places, cfg)
+                _require_own(number, cfg, places)
                 prepared[_fingerprint(cfg)] = _prepare(cfg, path)
     return _run_under_hydra(asked, prepared)
 
@@ -119,12 +119,13 @@ def _place(cfg: DictConfig, *, sweep: bool) -> Path:
     return Path(folder, part)
 
 
-def _require_own(path: Path, number: int, places: dict[Path, int], cfg: DictConfig) -> None:
-    """Refuse the directory of another job of the sweep."""
-    other = places.setdefault(path.resolve(), number)
+def _require_own(number: int, cfg: DictConfig, places: dict[str, int]) -> None:
+    """Refuse a job the place of another one in the folder of their sweep."""
+    part = str(cfg.hydra.sweep.subdir)
+    other = places.setdefault(os.path.normpath(part), number)
     if other != number:
-        expected = f"puts jobs {other} and {number} of the sweep into {path}: give each its own"
-        raise SettingError("hydra.sweep.subdir", str(cfg.hydra.sweep.subdir), expected)
+        expected = f"is the place of jobs {other} and {number} of the sweep: give each its own"
+        raise SettingError("hydra.sweep.subdir", part, expected)
 
 
 def _prepare(cfg: DictConfig, path: Path) -> Prepared:

@@ -29,6 +29,9 @@ WORDS: dict[Any, tuple[str, str]] = {
 }
 """What messages call a value of each type, and several of them."""
 
+LARGEST = 2**63 - 1
+"""Of whole numbers: what a tensor can hold."""
+
 CONSTANTS = {"true": True, "false": False, "null": None}
 
 
@@ -55,6 +58,8 @@ def checked(kind: type[KindT], values: Mapping[str, Any], prefix: str = "") -> K
     for name, value in values.items():
         if name not in declared:
             raise SettingError(f"{prefix}{name}", value, unknown(name, declared))
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise SettingError(f"{prefix}{name}", value, f"must be at most {LARGEST} in size")
         try:
             fitting[name] = _fit(value, types[name])
         except ValueError:

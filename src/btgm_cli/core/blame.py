@@ -22,6 +22,9 @@ _OTHERS = tuple(
 )
 """Where this package, Python and what is installed lie: a user's own code is elsewhere."""
 
+_FULL = ("allocate memory", "not enough memory", "out of memory", "invalid buffer size")
+"""How torch says that memory is not enough."""
+
 
 @contextmanager
 def blaming(setting: str, value: object, doing: str) -> Iterator[None]:
@@ -49,6 +52,20 @@ def told(error: BaseException) -> str:
     kind = type(error).__name__
     place = _place(error)
     return (f"{kind}: {text}" if text else kind) + (f", {place}" if place else "")
+
+
+def from_outside(error: BaseException) -> str:
+    """What to tell of an exception that is no fault of this package's; empty where it is one."""
+    if is_full(error):
+        return f"memory was not enough ({type(error).__name__}); ask for fewer draws or less width"
+    return told(error) if _place(error) else ""
+
+
+def is_full(error: BaseException) -> bool:
+    """Does an exception say that memory was not enough?"""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _FULL)
 
 
 def name_of(thing: object) -> str:

@@ -12,8 +12,7 @@ from pyro.nn import DenseNN
 from torch import nn
 
 from btgm_cli.core.errors import SettingError
-from btgm_cli.tuned.flows.base import Flow, shrink
-from btgm_cli.tuned.flows.iaf import check_widths
+from btgm_cli.tuned.flows.base import Flow, check_widths, shrink
 
 UNIT_SLOPE = math.log(math.expm1(1.0 - 1e-3))
 """Softplus of this plus Pyro's smallest derivative (1e-3) is slope 1: the identity spline."""
@@ -52,7 +51,8 @@ class SplineCoupled(Flow):
             raise SettingError("flow.bins", bins, "must be a whole number, 2 or more")
         if not 0 < bound < math.inf:
             raise SettingError("flow.bound", bound, "must be positive and finite")
-        self.hidden, self.depth, self.bins, self.bound = check_widths(hidden), depth, bins, bound
+        self.hidden = check_widths(hidden, latent_dim, depth)
+        self.depth, self.bins, self.bound = depth, bins, bound
         super().__init__(latent_dim, depth, self._layer_for(latent_dim), seed)
 
     @property
