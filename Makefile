@@ -33,7 +33,8 @@ test-all: $(STAMP) ## Run every test, the slow statistical ones too
 
 faults: $(STAMP) ## Run every test of faults from outside: real processes, damage, odd names (minutes)
 	$(BIN)/python -m pytest -n auto --dist worksteal -m '' tests/test_run_processes.py \
-		tests/test_run_directory.py tests/test_streams.py tests/test_own_code.py tests/test_options.py
+		tests/test_run_directory.py tests/test_streams.py tests/test_own_code.py tests/test_options.py \
+		tests/test_wrong_calls.py tests/test_own_folder.py
 
 test-oldest: ## Run the default tests on the oldest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt

@@ -239,6 +239,11 @@ def _check_place(item: Override, cfg: DictConfig, top: list[str], tree: _Tree) -
                     expected = f"unknown setting (did you mean {choice}=NAME?)"
             raise _refused(item, expected)
         node = OmegaConf.select(node, part, throw_on_resolution_failure=False)
+    value: Any = item.value()
+    for key in value if isinstance(value, dict) and OmegaConf.is_dict(node) else ():
+        if key not in node:
+            expected = unknown(str(key), [str(each) for each in node])
+            raise SettingError(f"{item.key_or_group}.{key}", value[key], expected)
     if item.is_add() and node is not None:
         raise _refused(item, "is a setting already: leave out the +")
 

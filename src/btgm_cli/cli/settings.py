@@ -121,6 +121,29 @@ def unknown(name: str, known: Iterable[str], text: str = "unknown setting") -> s
     return f"{text}{hint}; choose from {', '.join(known)}"
 
 
+def misfit(value: Any, kind: Any) -> str:
+    """What a value must be, where it is not of this declared type; empty where it is, or may be.
+
+    Types that no configuration can spell, such as a criterion, are let pass.
+    """
+    try:
+        if _is_plain(kind):
+            _fit(value, kind)
+    except ValueError:
+        return _expected(kind)
+    return ""
+
+
+def _is_plain(kind: Any) -> bool:
+    """Is a type one of text, numbers and lists and mappings of these?"""
+    origin, inner = get_origin(kind) or kind, get_args(kind)
+    if origin in (Union, UnionType):
+        return all(_is_plain(part) for part in inner)
+    if isinstance(origin, type) and issubclass(origin, Mapping | Sequence) and inner:
+        return inner[issubclass(origin, Mapping)] in WORDS
+    return origin in (*WORDS, NoneType)
+
+
 def _fit(value: Any, kind: Any) -> Any:
     """The value as `kind`; a ValueError where it is none."""
     origin, inner = get_origin(kind) or kind, get_args(kind)

@@ -10,11 +10,12 @@ import torch
 
 from btgm_cli.cli.config import compose_config, values_of
 from btgm_cli.cli.options import Options
-from btgm_cli.cli.settings import checked, unknown
+from btgm_cli.cli.settings import checked, require_folder, unknown
 from btgm_cli.cli.targets import TARGET_KEY, named
 from btgm_cli.cli.threads import chosen_threads
 from btgm_cli.cli.tree import choices, conf_dir, text_of
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.memory import sparing
 from btgm_cli.domains.pretraining.jobs import Job, evaluate, train
 from btgm_cli.domains.pretraining.settings import RunSettings
 
@@ -33,10 +34,12 @@ def main(argv: Sequence[str]) -> int:
     kind, settings, run = read_settings(overrides)
     torch.set_num_threads(chosen_threads(run.threads))
     command = " ".join(["btgm train", *filter(_shapes_numbers, overrides)])
-    if run.evaluate_only:
-        report = evaluate(kind, settings, run)
-    else:
-        report = train(kind, settings, run, command)
+    require_folder("out", run.folder)
+    with sparing(_sizes(settings)):
+        if run.evaluate_only:
+            report = evaluate(kind, settings, run)
+        else:
+            report = train(kind, settings, run, command)
     for gate in report.gates:
         print(gate)
     for name, value in report.metrics.items():
@@ -66,6 +69,12 @@ def read_settings(overrides: Sequence[str]) -> tuple[type[Job], Any, RunSettings
         raise SettingError(f"model.{TARGET_KEY}", config.model[TARGET_KEY], "must be a Job")
     settings: Any = checked(kind.settings_class, model, "model.")
     return kind, settings, checked(RunSettings, {**values, "name": name})
+
+
+def _sizes(settings: Any) -> dict[str, float]:
+    """What decides how much memory a training takes."""
+    given = vars(settings).items()
+    return {f"model.{name}": n for name, n in given if isinstance(n, int) and name != "steps"}
 
 
 def _chosen_model(overrides: Sequence[str], models: Sequence[str]) -> str:

@@ -100,13 +100,16 @@ class Flow(nn.Module):
         return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
 
 
-def check_widths(hidden: Sequence[int] | str, latent_dim: int, depth: int) -> list[int]:
+def check_widths(
+    hidden: Sequence[int] | str, latent_dim: int, depth: int, each: int = 2
+) -> list[int]:
     """Hidden widths as a list.
 
     Args:
         hidden: of each layer's network.
         latent_dim: D.
         depth: number of layers.
+        each: what a network gives for each coordinate.
 
     Raises:
         SettingError: no widths, or more weights than memory can hold.
@@ -115,10 +118,11 @@ def check_widths(hidden: Sequence[int] | str, latent_dim: int, depth: int) -> li
     if not widths or not all(type(w) is int and w > 0 for w in widths):
         raise SettingError("flow.hidden", hidden, "must be a list of positive whole numbers")
     _check_whole(latent_dim, depth)
-    sizes = [latent_dim, *(max(width, latent_dim) for width in widths), 2 * latent_dim]
-    weights = sum(before * after for before, after in pairwise(sizes))
-    size = {"latent_dim": latent_dim, "depth": depth, "hidden": widths}
-    require_memory("flow", size, COPIES * depth * weights)
+    layers = [latent_dim, *(max(width, latent_dim) for width in widths), each * latent_dim]
+    weights = sum(before * after for before, after in pairwise(layers))
+    sizes = {"latent_dim": latent_dim, "flow.depth": depth, "flow.hidden": max(widths)}
+    name = max(sizes, key=lambda key: sizes[key])
+    require_memory(name, sizes[name], COPIES * depth * weights)
     return widths
 
 
