@@ -35,7 +35,7 @@ faults: $(STAMP) ## Run every test of faults from outside: real processes, damag
 	$(BIN)/python -m pytest -n auto --dist worksteal -m '' tests/test_run_processes.py \
 		tests/test_run_directory.py tests/test_streams.py tests/test_own_code.py tests/test_options.py \
 		tests/test_damage.py tests/test_disk.py tests/test_kills.py tests/test_sample_parts.py \
-		tests/test_overwriting.py
+		tests/test_overwriting.py tests/test_wrong_calls.py tests/test_own_folder.py
 
 test-oldest: ## Run the default tests on the oldest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt

@@ -238,3 +238,28 @@ def test_combined_criteria_of_sound_ones_pass():
 def test_names_are_found_within_partials():
     assert name_of(partial(partial(pytest.approx, 1), 2)) == "approx"
     assert name_of(Linear()) == "Linear"
+
+
+@pytest.mark.parametrize("fault", ["raise ValueError('late')", "sys.exit('late')"])
+@pytest.mark.parametrize("sweep", [[], ["-m", "hydra.sweep.subdir=run"]])
+def test_a_fault_that_comes_amid_the_work(here, capsys, fault, sweep):
+    code = f"def f(x):\n    if len(x) == 77: {fault}\n    return x[:, 0]\n"
+    written(here, code, criterion="_target_: mine.f\n_partial_: true\n")
+    small = ["tuning.batch_size=77", "tuning.n_eval=200", "target.betas=[0,1]", "flow.depth=1"]
+    assert main(["run", "model=gaussian", "criterion=own", *small, *sweep]) == 2
+    err = capsys.readouterr().err
+    lines = [line for line in err.splitlines() if "late" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("btgm run: ")
+    assert lines[0].endswith(": late, mine.py line 6")
+    assert "Traceback" not in err
+
+
+def test_a_want_of_memory_amid_the_work_names_the_largest_setting(here, capsys, monkeypatch):
+    def solve(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr("btgm_cli.cli.execute.solve", solve)
+    assert main(["run", "model=gaussian", "criterion=linear", "tuning.n_eval=77777"]) == 2
+    line = [line for line in capsys.readouterr().err.splitlines() if "memory" in line]
+    assert line == ["btgm run: tuning.n_eval=77777: memory was not enough for so many; give less"]

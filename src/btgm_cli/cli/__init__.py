@@ -9,6 +9,7 @@ from importlib import import_module
 import btgm_cli
 from btgm_cli.cli.signals import Stopped, stoppable
 from btgm_cli.cli.streams import lost_output, patient_streams
+from btgm_cli.core.blame import from_outside
 from btgm_cli.core.errors import BtgmError, DataError, in_one_line, reason_of
 
 COMMANDS = {
@@ -52,28 +53,37 @@ def main(argv: list[str] | None = None) -> int:
             f"btgm: {argv[0]!r} is no command; choose from {', '.join(COMMANDS)}", file=sys.stderr
         )
         return 2
-    with stoppable(argv[0]) as stopper:
+    return _run(argv[0], argv[1:])
+
+
+def _run(name: str, argv: list[str]) -> int:
+    """The exit code of one subcommand; what ends it is told in a line."""
+    with stoppable(name) as stopper:
         try:
-            command = import_module(f"btgm_cli.cli.{argv[0]}")
+            command = import_module(f"btgm_cli.cli.{name}")
             stopper.working = True
-            code: int = command.main(argv[1:])
+            code: int = command.main(argv)
             if lost := lost_output():
                 raise DataError("standard output", f"not all could be written ({lost})")
-        except (BtgmError, OSError) as error:
-            print(f"btgm {argv[0]}: {_line(error)}", file=sys.stderr)
-            return 2
         except KeyboardInterrupt as stopped:
             notes = "".join(f": {note}" for note in getattr(stopped, "__notes__", ()))
             text = f"interrupted; what was finished is kept{notes}"
-            print(f"btgm {argv[0]}: {text}", file=sys.stderr)
-            return stopped.exit_code if isinstance(stopped, Stopped) else 130
+            code = stopped.exit_code if isinstance(stopped, Stopped) else 130
+        except (Exception, SystemExit) as error:
+            text = _line(error)
+            if not text:  # a fault of this package's
+                raise
+            code = 2
+        else:
+            return code
+    print(f"btgm {name}: {text}", file=sys.stderr)
     return code
 
 
-def _line(error: BtgmError | OSError) -> str:
-    """An error in one line; what the system did not do for a reason that it gives is one, too."""
-    if isinstance(error, OSError):
-        if reason_of(error) is None:
-            raise error
+def _line(error: BaseException) -> str:
+    """An error in one line; empty where it is a fault of this package's."""
+    if isinstance(error, BtgmError):
+        return in_one_line(error)
+    if isinstance(error, OSError) and reason_of(error) is not None:
         return f"{error.filename or 'a file'}: {error.strerror or error}"
-    return in_one_line(error)
+    return from_outside(error)

@@ -6,7 +6,7 @@ With `run`, the only place that handles configurations. Whatever is wrong with o
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from btgm_cli.cli.job import Job, Names, RunOptions, cpu_threads
 from btgm_cli.cli.overrides import REFUSALS, fault, refuse_hydras, refuse_removed
+from btgm_cli.cli.own import with_search_path
 from btgm_cli.cli.settings import checked, unknown
 from btgm_cli.cli.targets import TARGET_KEY, check_arguments, named, parts, takes_of, unbuilt
 from btgm_cli.cli.threads import require_threads
@@ -29,10 +30,10 @@ from btgm_cli.core.blame import blaming, name_of
 from btgm_cli.core.contracts import Criterion, Export, GenerativeModel
 from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import BtgmError, SettingError
-from btgm_cli.core.latent_criterion import settled
+from btgm_cli.core.latent_criterion import settled, shape_of_x
+from btgm_cli.core.memory import require_memory
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
-from btgm_cli.store.checkpoints import checkpoint_hash
 from btgm_cli.truth.verdict import Thresholds
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuning import Problem, Tuning
@@ -40,35 +41,6 @@ from btgm_cli.tuning.checks import check_members
 
 OBJECTS = ("model", "criterion", "flow")
 SETTINGS = ("target", "tuning", "verdict")
-
-
-def search_path() -> list[str]:
-    """The override that makes a user's YAMLs in the working directory, or its `conf/`, found.
-
-    By relative paths, for the working directory's own may have quotes and dollars in it.
-    """
-    folders = [folder for folder in (".", "./conf") if Path(folder).is_dir()]
-    listed = ",".join(f"file://{folder}" for folder in folders)
-    return [f"hydra.searchpath=[{listed}]"]
-
-
-def with_search_path(overrides: Sequence[str]) -> list[str]:
-    """`overrides`, with the working directory searched unless they say where to search.
-
-    Also lets a `_target_` name a module in the working directory: the last place to look, so that
-    a file there called `scipy.py` is nobody's scipy.
-
-    Raises:
-        SettingError: a working directory with `${` in its name, which Hydra would resolve.
-    """
-    here = str(Path.cwd())
-    if "${" in here:
-        raise SettingError("working directory", here, "must have no ${ in its name")
-    if here not in sys.path:
-        sys.path.append(here)
-    if any(override.lstrip("+").startswith("hydra.searchpath") for override in overrides):
-        return list(overrides)
-    return [*overrides, *search_path()]
 
 
 def compose_config(
@@ -91,9 +63,15 @@ def compose_config(
     with initialize_config_dir(str(root or conf_dir()), version_base="1.3"):
         refuse_removed(overrides)
         try:
-            return compose(name, overrides=overrides, return_hydra_config=True)
+            cfg = compose(name, overrides=overrides, return_hydra_config=True)
         except REFUSALS as error:
             raise fault(name, overrides, error) from error
+    for choice in map(str, cfg.hydra.runtime.choices):
+        package = choice.partition("@")[2]
+        if "." in package and not OmegaConf.is_dict(OmegaConf.select(cfg, package)):
+            value = OmegaConf.select(cfg, package)
+            raise SettingError(package, value, f"is chosen by {choice}=NAME")
+    return cfg
 
 
 def values_of(cfg: DictConfig, *without: str) -> dict[str, Any]:
@@ -115,19 +93,20 @@ def values_of(cfg: DictConfig, *without: str) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def job_of(cfg: DictConfig, about: Any) -> Job:
+def job_of(cfg: DictConfig, names: Names, overrides: Sequence[str]) -> Job:
     """Check a `btgm run` configuration and build all that it names, once.
 
     Args:
         cfg: the configuration.
-        about: Hydra's node on it: which options were chosen, and by which overrides.
+        names: the options that were chosen.
+        overrides: by which.
 
     Raises:
         SettingError: a setting that is unknown, out of range or of the wrong type, or parts that
             do not go together.
     """
     _check_keys(cfg)
-    exports = [str(key) for key in cfg if _is_export(cfg, str(key))]
+    exports = exports_in(cfg)
     options = checked(RunOptions, values_of(cfg, *OBJECTS, *SETTINGS, *exports))
     require_threads(options.threads)
     built = {name: build_export(cfg[name], name) for name in exports}
@@ -136,17 +115,15 @@ def job_of(cfg: DictConfig, about: Any) -> Job:
     for name, export in built.items():
         with blaming(name, name_of(export), "check fails"):
             export.check(problem.f.model)
-    return Job(
-        problem=problem,
-        names=Names(about.runtime.choices.model, about.runtime.choices.criterion),
-        options=options,
-        exports=built,
-        hashes={
-            "checkpoint_hash": _hash(cfg.model, "checkpoint"),
-            "classifier_hash": _hash(cfg.criterion, "classifier"),
-        },
-        overrides=tuple(about.overrides.task),
-    )
+    floats = options.samples * math.prod(shape_of_x(problem.f.model, problem.device))
+    require_memory("samples", options.samples, floats, problem.device)
+    return Job(problem, names, options, built, tuple(overrides))
+
+
+def exports_in(cfg: DictConfig) -> list[str]:
+    """The top-level nodes that name a class, beside the parts of every run."""
+    others = [str(key) for key in cfg if key not in ("hydra", *OBJECTS, *SETTINGS)]
+    return [key for key in others if isinstance(cfg[key], DictConfig) and TARGET_KEY in cfg[key]]
 
 
 def exports_of(cfg: DictConfig) -> list[Export]:
@@ -155,8 +132,7 @@ def exports_of(cfg: DictConfig) -> list[Export]:
     Raises:
         SettingError: as `build_export`.
     """
-    names = [str(key) for key in cfg if _is_export(cfg, str(key))]
-    return [build_export(cfg[name], name) for name in names]
+    return [build_export(cfg[name], name) for name in exports_in(cfg)]
 
 
 def build_model(node: DictConfig, device: torch.device | str = "cpu") -> GenerativeModel:
@@ -256,7 +232,7 @@ def _check_keys(cfg: DictConfig) -> None:
     """Refuse a configuration with a setting too many, or one too few."""
     values_of(cfg)  # no interpolation leads nowhere
     needed = (*OBJECTS, *SETTINGS, *(field.name for field in fields(RunOptions)))
-    exports = [str(key) for key in cfg if _is_export(cfg, str(key))]
+    exports = exports_in(cfg)
     known = (*needed, *exports, "experiment")
     for key in cfg:
         if key not in ("hydra", *known):
@@ -264,14 +240,3 @@ def _check_keys(cfg: DictConfig) -> None:
     for key in needed:
         if key not in cfg or (key in (*OBJECTS, *SETTINGS) and not OmegaConf.is_dict(cfg[key])):
             raise SettingError(key, cfg.get(key), "must be given: a run cannot do without")
-
-
-def _is_export(cfg: DictConfig, key: str) -> bool:
-    if key in ("hydra", *OBJECTS, *SETTINGS):
-        return False
-    return isinstance(cfg[key], DictConfig) and TARGET_KEY in cfg[key]
-
-
-def _hash(node: DictConfig, key: str) -> str | None:
-    """SHA-256 of the checkpoint that a configuration node names, if it names one."""
-    return checkpoint_hash(node[key], key) if key in node else None

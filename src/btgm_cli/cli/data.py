@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
-
 from btgm_cli.cli.config import compose_config, values_of
 from btgm_cli.cli.settings import arguments, checked
+from btgm_cli.cli.targets import TARGET_KEY, named
 from btgm_cli.cli.tree import choices, conf_dir, text_of
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.pretraining.data import Built, Fetched
@@ -27,11 +26,13 @@ def main(argv: Sequence[str]) -> int:
         SettingError: no such data, or a setting that is unknown or cannot be used.
         DataError: no mirror gave a sound file, or the files cannot be used.
     """
-    if len(argv) < 2 or argv[0] in ("-h", "--help"):
+    if any(item in ("-h", "--help") for item in argv):
         files = sorted((conf_dir() / "data").glob("*.yaml"))
         print("\n\n".join([USAGE, *(f"{path.stem}:\n{text_of(path)}" for path in files)]))
-        return 0 if argv else 2
-    action, name, *rest = argv
+        return 0
+    action, name, *rest = [*argv, "", ""][: max(2, len(argv))]
+    if action not in ("fetch", "build"):
+        raise SettingError("data", action, "choose one of fetch, build")
     inputs = [item for item in rest if _is_input(item)]
     data = _data(name, [item for item in rest if not _is_input(item) and item != "--input"])
     if action == "fetch" and isinstance(data, Fetched) and not inputs:
@@ -56,6 +57,6 @@ def _data(name: str, settings: Sequence[str]) -> Any:
     names = choices("data")
     if name not in names:
         raise SettingError("data", name, f"choose one of {', '.join(names)}")
-    values = values_of(compose_config(f"data/{name}", [])["data"])
-    kind = get_class(values.pop("_target_"))
+    node = compose_config(f"data/{name}", [])["data"]
+    values, kind = values_of(node, TARGET_KEY), named(node, "data")
     return checked(kind, values | arguments(settings))

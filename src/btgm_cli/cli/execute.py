@@ -17,6 +17,7 @@ from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.cli.run_log import logged
 from btgm_cli.cli.summary import command, summary
+from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
@@ -72,7 +73,15 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
         with logged(path):
             for folder in (path, path / FLOWS, path / SAMPLES, path / PAID):
                 remove_leftovers(folder)
-            return _execute(job, there, path)
+            with sparing(_counts(job)):
+                return _execute(job, there, path)
+
+
+def _counts(job: Job) -> dict[str, float]:
+    """How many draws a run holds at once."""
+    names = ("batch_size", "n_eval", "n_reference", "n_particles")
+    counts = {f"tuning.{name}": getattr(job.problem.settings, name) for name in names}
+    return {"samples": job.options.samples, **counts}
 
 
 def _execute(job: Job, manifest: Manifest, path: Path) -> int:
@@ -89,7 +98,7 @@ def _execute(job: Job, manifest: Manifest, path: Path) -> int:
     finally:
         journal.paid.flush()
     journal.finish()
-    write_json(path / SUMMARY, summary(job, result, path, journal.seconds))
+    write_json(path / SUMMARY, summary(job, manifest.checkpoints, result, path, journal.seconds))
     _export(job, result, path)
     journal.keep_tables()
     _draw(job, path)

@@ -13,8 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from btgm_cli.cli import run
 from btgm_cli.cli.config import build_object, compose_config, values_of
+from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked
+from btgm_cli.cli.threads import require_threads
 from btgm_cli.cli.tree import choices
 from btgm_cli.core.errors import BtgmError, DataError, SettingError
 from btgm_cli.report.figure import PaperFigure
@@ -46,6 +48,7 @@ USAGE = f"""usage: btgm figure FIGURE [SETTING=VALUE ...]
   FIGURE         {", ".join(FIGURES)}
   quick=false    true: few steps and draws, so that it takes seconds and the numbers mean nothing
   out=           a folder; by default outputs/figures/FIGURE, or outputs/figures/quick/FIGURE
+  threads=       CPU threads, of its runs too; see `btgm run --cfg job`
 
 A finished run in the folder is used again, one that was interrupted goes on."""
 
@@ -60,8 +63,10 @@ class Request:
 
     quick: bool = False
     out: Path | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
+        require_threads(self.threads)
         if self.out and (self.out / MANIFEST).is_file():
             raise SettingError("out", str(self.out), "is a run directory; choose another")
 
@@ -80,20 +85,22 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SettingError: no such figure, a setting that cannot be used, or other runs in the folder.
     """
-    if not argv or argv[0] in ("-h", "--help"):
+    if argv and argv[0] in ("-h", "--help"):
         print(USAGE)
-        return 0 if argv else 2
-    name, *settings = argv
+        return 0
+    name, *settings = argv or [""]
     if name not in FIGURES:
         raise SettingError("figure", name, f"choose one of {', '.join(FIGURES)}")
     request = checked(Request, arguments(settings))
     out = request.folder(name)
     require_writable("out", out)
     figure = load_figure(name, quick=request.quick)
-    quick = QUICK if request.quick else ()
-    asked = {run: [*overrides, *quick] for run, overrides in figure.runs().items()}
+    further = list(QUICK) if request.quick else []
+    further += [f"threads={request.threads}"] if request.threads else []
+    asked = {run: [*overrides, *further] for run, overrides in figure.runs().items()}
     _claim(asked, out, name, quick=request.quick)
-    written = figure.make(_runs(asked, out), out)
+    with cpu_threads(request.threads):
+        written = figure.make(_runs(asked, out), out)
     print(out.joinpath(f"{name}.md").read_text(encoding="utf-8"))
     print("\n".join(map(str, written)))
     sys.stdout.flush()

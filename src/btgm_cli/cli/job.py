@@ -53,8 +53,6 @@ class Job:
         names: of the model and the criterion.
         options: of the run itself.
         exports: what else to leave in the run directory, by the names of their settings.
-        hashes: SHA-256 of the checkpoints by what the summary calls them; None where there is
-            none.
         overrides: what was typed, for the command that mends the run.
     """
 
@@ -62,7 +60,6 @@ class Job:
     names: Names
     options: RunOptions
     exports: Mapping[str, Export]
-    hashes: Mapping[str, str | None]
     overrides: tuple[str, ...]
 
 

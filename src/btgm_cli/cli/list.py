@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from btgm_cli.cli.tree import choices, conf_dir, text_of
+from pathlib import Path
+
+from btgm_cli.cli.tree import choices, conf_dir, own_folders, text_of
 from btgm_cli.core.errors import SettingError
 
 
@@ -19,7 +21,22 @@ def main(argv: list[str]) -> int:
         raise SettingError("list", " ".join(argv), "takes no settings")
     for group in ("model", "criterion"):
         print(f"{group}:")
-        for name in choices(group):
-            first = text_of(conf_dir() / group / f"{name}.yaml").splitlines()[0]
-            print(f"  {name:16} {first.removeprefix('#').strip()}")
+        packaged = choices(group)
+        for name in packaged:
+            print(f"  {name:16} {_about(conf_dir() / group / f'{name}.yaml')}")
+        for folder in own_folders():
+            for name in choices(group, Path(folder)):
+                if name not in packaged:
+                    file = Path(folder, group, f"{name}.yaml")
+                    print(f"  {name:16} {_about(file)} (your own: {file})")
+                    packaged.append(name)
     return 0
+
+
+def _about(file: Path) -> str:
+    """What the first line of an option's file says of it."""
+    try:
+        first = text_of(file).partition("\n")[0]
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({type(error).__name__})"
+    return first.removeprefix("#").strip()

@@ -6,14 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from btgm_cli.cli.config import (
-    build_criterion,
-    build_object,
-    compose_config,
-    with_search_path,
-)
+from btgm_cli.cli.config import build_criterion, build_object, compose_config
+from btgm_cli.cli.own import found_again
 from btgm_cli.core.contracts import Criterion, GenerativeModel
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
@@ -93,17 +89,19 @@ def load_run(path: Path | str) -> LoadedRun:
     if not (path / PARETO).is_file() and not (path / MANIFEST).is_file():
         raise no_rows(path)
     manifest = require_run(path)
-    cfg = OmegaConf.create(manifest.settings)
-    with_search_path([])  # a model of the user's own lies beside
+
+    def settings() -> DictConfig:
+        found = found_again(manifest.settings, manifest.folder)
+        now = replace(manifest, checkpoints=checkpoints_in(found))
+        manifest.require_same(path, now)
+        return OmegaConf.create(found)
 
     def build_model() -> GenerativeModel:
-        manifest.require_same(
-            path, replace(manifest, checkpoints=checkpoints_in(manifest.settings))
-        )
-        model: GenerativeModel = build_object(cfg.model, "model")
+        model: GenerativeModel = build_object(settings().model, "model")
         return model
 
     def build_f(model: GenerativeModel) -> LatentCriterion:
+        cfg = settings()
         criterion = build_criterion(cfg, model)
         return LatentCriterion(model, criterion, cfg.tuning.f_samples, cfg.seed)
 

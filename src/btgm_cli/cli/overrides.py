@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -38,7 +39,7 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
         try:
             found.append(parser.parse_override(item))
         except HydraException as error:
-            raise SettingError("override", item, _line(error)) from error
+            raise SettingError("override", item, line_of(error)) from error
         found[-1].config_loader = parser.config_loader  # which a glob looks into
     return found
 
@@ -89,10 +90,12 @@ def refuse_removed(overrides: Sequence[str]) -> None:
     """
     groups = _loader().list_groups("")
     for item in parsed(overrides):
-        if "." in item.key_or_group:
-            continue
-        if item.is_delete():
+        if item.is_delete() and item.key_or_group.count(".") < 2 and not item.package:
             raise SettingError(item.key_or_group, "~", "cannot be taken away: give it a value")
+        if item.key_or_group == "hydra.searchpath":
+            _check_folders(item)
+        if item.key_or_group == "hydra.mode":
+            raise _refused(item, "cannot be set: add -m for a sweep, and nothing for one run")
         if item.key_or_group in groups and isinstance(item.value(), list):
             raise _refused(item, "must be one option, and no list")
 
@@ -122,8 +125,8 @@ def fault(name: str, overrides: Sequence[str], error: Exception) -> SettingError
     except SettingError as found:
         return found
     except REFUSALS as other:  # of the tree itself: of where it is searched for, or its files
-        return SettingError("settings", " ".join(typed), _line(other))
-    return tree.refused(groups, values) or SettingError("settings", name, _line(error))
+        return SettingError("settings", " ".join(typed), line_of(other))
+    return tree.refused(groups, values) or SettingError("settings", name, line_of(error))
 
 
 class _Tree:
@@ -146,7 +149,7 @@ class _Tree:
         """What to tell of a chosen option that cannot be composed."""
         if item.get_key_element() not in known:
             return unknown(item.get_key_element(), known)
-        return _line(self.refusal([*self.searched, str(item.input_line)]) or Exception())
+        return line_of(self.refusal([*self.searched, str(item.input_line)]) or Exception())
 
     def options(self, group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
         """The options of a group, or with another kind the groups within it."""
@@ -188,7 +191,7 @@ class _Tree:
         for item in values:
             taken.append(str(item.input_line))
             if error := self.refusal(taken):
-                return SettingError("override", item.input_line, _line(error))
+                return SettingError("override", item.input_line, line_of(error))
         return None
 
     def refusal(self, overrides: list[str]) -> Exception | None:
@@ -207,7 +210,16 @@ def _check_option(item: Override, tree: _Tree) -> None:
         raise _refused(item, tree.one_value)
     value = "null" if item.value() is None else str(item.value())
     if not item.is_delete() and value not in options:
-        raise SettingError(item.key_or_group, value, unknown(value, options, "unknown"))
+        raise SettingError(item.get_key_element(), value, unknown(value, options, "unknown"))
+
+
+def _check_folders(item: Override) -> None:
+    """Refuse a search path with a folder that is none."""
+    value: Any = item.value()
+    for place in value if isinstance(value, list) else [value]:
+        scheme, _, rest = str(place).rpartition("://")
+        if scheme in ("", "file") and not Path(rest).is_dir():
+            raise _refused(item, f"must be a list of folders; there is no {rest}")
 
 
 def _check_place(item: Override, cfg: DictConfig, top: list[str], tree: _Tree) -> None:
@@ -222,8 +234,16 @@ def _check_place(item: Override, cfg: DictConfig, top: list[str], tree: _Tree) -
             if item.is_add() or item.is_force_add():
                 return
             expected = unknown(part, beside) if beside else "there is no such setting"
+            for choice in cfg.hydra.runtime.choices:  # of a criterion within one, perhaps
+                if depth == 0 and "@" in choice and choice.rpartition(".")[2] == part:
+                    expected = f"unknown setting (did you mean {choice}=NAME?)"
             raise _refused(item, expected)
         node = OmegaConf.select(node, part, throw_on_resolution_failure=False)
+    value: Any = item.value()
+    for key in value if isinstance(value, dict) and OmegaConf.is_dict(node) else ():
+        if key not in node:
+            expected = unknown(str(key), [str(each) for each in node])
+            raise SettingError(f"{item.key_or_group}.{key}", value[key], expected)
     if item.is_add() and node is not None:
         raise _refused(item, "is a setting already: leave out the +")
 
@@ -242,7 +262,8 @@ def _loader() -> ConfigLoader:
     return GlobalHydra.instance().config_loader()
 
 
-def _line(error: Exception) -> str:
+def line_of(error: Exception) -> str:
+    """What a library's exception says first."""
     if isinstance(error, YAMLError):  # its file and place come later
         return " ".join(str(error).split())
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -21,6 +21,7 @@ from btgm_cli import __version__
 from btgm_cli.cli.config import build_model, compose_config, values_of
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_criterion
+from btgm_cli.cli.options import Options
 from btgm_cli.cli.settings import checked, require_least
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.cli.tree import conf_dir, text_of
@@ -28,6 +29,7 @@ from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.memory import require_memory, sparing
 from btgm_cli.core.results import Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report.ranking import ABOUT, NORMS, PICTURES, RANKING, draw_ranking
@@ -99,21 +101,24 @@ def main(argv: Sequence[str]) -> int:
     if any(argument in ("-h", "--help") for argument in argv):
         print(f"usage: btgm rank [SETTING=VALUE ...]\n\n{text_of(_file())}", end="")
         return 0
-    cfg = compose_config("rank", argv)
+    cfg = compose_config("rank", Options("btgm rank").read(argv).settings)
     settings = checked(Settings, values_of(cfg, "model"))
     with cpu_threads(settings.threads):
         model = build_model(cfg.model, pick_device(settings.device))
-        _rank(_request(settings, str(cfg.hydra.runtime.choices.model), model))
+        with sparing({"n": settings.n}):
+            _rank(_request(settings, str(cfg.hydra.runtime.choices.model), model))
     return 0
 
 
 def _request(settings: Settings, name: str, model: GenerativeModel) -> Request:
     """The criteria that the settings name, tried before any work."""
     seed, device = settings.seed, pick_device(settings.device)
+    out = _folder(settings.out, name)
     check_model(model, seed, device)
     criteria = {item: _criterion(item, model, seed, device) for item in settings.criteria}
+    require_memory("n", settings.n, 4 * settings.n * (model.latent_dim + 3), device)
     z = model.sample_prior(settings.n, derived_generator(seed, "rank", device=device))
-    return Request(name, model, criteria, z, settings.kl, seed, _folder(settings.out, name))
+    return Request(name, model, criteria, z, settings.kl, seed, out)
 
 
 def _rank(request: Request) -> None:

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from btgm_cli.cli.config import exports_of, with_search_path
+from btgm_cli.cli.config import exports_in, exports_of
+from btgm_cli.cli.job import cpu_threads
+from btgm_cli.cli.own import found_again
+from btgm_cli.cli.settings import arguments, checked, path_of
+from btgm_cli.cli.threads import require_threads
 from btgm_cli.core.errors import BtgmError, SettingError, in_one_line
 from btgm_cli.report import draw_all
 from btgm_cli.store.manifest import require_run
 from btgm_cli.store.runs import salvage
+
+USAGE = """usage: btgm report DIR [DIR ...] [threads=N]"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What can be set; see `USAGE`.
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        require_threads(self.threads)
 
 
 def main(argv: list[str]) -> int:
@@ -21,18 +42,17 @@ def main(argv: list[str]) -> int:
         0, or 2 where something is damaged: each fault is told, and what is whole is drawn.
 
     Raises:
-        SettingError: no run directory, or a setting.
+        SettingError: no run directory, or a setting that cannot be used.
     """
     if argv in (["-h"], ["--help"]):
-        print("usage: btgm report DIR [DIR ...]")
+        print(USAGE)
         return 0
-    if not argv:
+    folders = [item for item in argv if "=" not in item or path_of(item).exists()]
+    request = checked(Request, arguments([item for item in argv if item not in folders]))
+    if not folders:
         raise SettingError("report", "", "name a run directory")
-    for name in argv:
-        key, equals, value = name.partition("=")
-        if equals and not Path(name).exists():
-            raise SettingError(key, value, "unknown setting: report takes run directories alone")
-    return max([_reported(Path(name)) for name in argv])
+    with cpu_threads(request.threads):
+        return max([_reported(path_of(name)) for name in folders])
 
 
 def _reported(path: Path) -> int:
@@ -54,6 +74,7 @@ def _reported(path: Path) -> int:
 
 def _draw_exports(path: Path) -> list[Path]:
     """Draw what the run's configuration added."""
-    with_search_path([])
-    exports = exports_of(OmegaConf.create(require_run(path).settings))
-    return [picture for export in exports for picture in export.draw(path)]
+    there = require_run(path)
+    cfg = OmegaConf.create(there.settings)
+    found_again({name: there.settings[name] for name in exports_in(cfg)}, there.folder)
+    return [picture for export in exports_of(cfg) for picture in export.draw(path)]

@@ -17,9 +17,11 @@ from btgm_cli.cli.draw_files import DrawFiles
 from btgm_cli.cli.draw_parts import DrawParts, read_part
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
-from btgm_cli.cli.settings import arguments, checked, require_least
+from btgm_cli.cli.settings import arguments, checked, path_of, require_least
 from btgm_cli.cli.signals import Stopped
 from btgm_cli.cli.threads import require_threads
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_draws
@@ -76,12 +78,14 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SettingError: no such run or β, a setting out of range, or files in the way.
     """
-    if not argv or argv[0] in ("-h", "--help"):
+    if argv and argv[0] in ("-h", "--help"):
         print(USAGE)
-        return 0 if argv else 2
+        return 0
+    if not argv:
+        raise SettingError("run directory", "", "name one: btgm sample DIR")
     request = checked(Request, arguments(argv[1:]))
-    with cpu_threads(request.threads):
-        return _sample(request, load_run(argv[0]))
+    with cpu_threads(request.threads), sparing({"n": request.n}):
+        return _sample(request, load_run(path_of(argv[0])))
 
 
 def _sample(request: Request, run: LoadedRun) -> int:

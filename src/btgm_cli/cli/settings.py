@@ -29,6 +29,9 @@ WORDS: dict[Any, tuple[str, str]] = {
 }
 """What messages call a value of each type, and several of them."""
 
+LARGEST = 2**63 - 1
+"""Of whole numbers: what a tensor can hold."""
+
 CONSTANTS = {"true": True, "false": False, "null": None}
 
 
@@ -55,6 +58,8 @@ def checked(kind: type[KindT], values: Mapping[str, Any], prefix: str = "") -> K
     for name, value in values.items():
         if name not in declared:
             raise SettingError(f"{prefix}{name}", value, unknown(name, declared))
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise SettingError(f"{prefix}{name}", value, f"must be at most {LARGEST} in size")
         try:
             fitting[name] = _fit(value, types[name])
         except ValueError:
@@ -92,11 +97,41 @@ def require_least(settings: object, **least: float) -> None:
             raise SettingError(name, value, f"must be {smallest} or more")
 
 
+def path_of(text: str | Path) -> Path:
+    """The path, a `~` at its start as the home directory where there is one."""
+    with suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)
+
+
 def unknown(name: str, known: Iterable[str], text: str = "unknown setting") -> str:
     """What to tell of a name that is none of `known`: the closest one, and all."""
     close = get_close_matches(name, list(known), n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     return f"{text}{hint}; choose from {', '.join(known)}"
+
+
+def misfit(value: Any, kind: Any) -> str:
+    """What a value must be, where it is not of this declared type; empty where it is, or may be.
+
+    Types that no configuration can spell, such as a criterion, are let pass.
+    """
+    try:
+        if _is_plain(kind):
+            _fit(value, kind)
+    except ValueError:
+        return _expected(kind)
+    return ""
+
+
+def _is_plain(kind: Any) -> bool:
+    """Is a type one of text, numbers and lists and mappings of these?"""
+    origin, inner = get_origin(kind) or kind, get_args(kind)
+    if origin in (Union, UnionType):
+        return all(_is_plain(part) for part in inner)
+    if isinstance(origin, type) and issubclass(origin, Mapping | Sequence) and inner:
+        return inner[issubclass(origin, Mapping)] in WORDS
+    return origin in (*WORDS, NoneType)
 
 
 def _fit(value: Any, kind: Any) -> Any:
@@ -115,7 +150,7 @@ def _fit(value: Any, kind: Any) -> Any:
         return _fit_each(value, origin, inner)
     elif origin is Path:
         if isinstance(value, str | Path) and value != "":
-            return Path(value)
+            return path_of(value)
     elif isinstance(value, origin):
         return value
     raise ValueError

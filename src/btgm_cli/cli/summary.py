@@ -20,8 +20,18 @@ from btgm_cli.store.runs import finite_or_none
 from btgm_cli.tuning import TuneResult
 
 
-def summary(job: Job, result: TuneResult, path: Path, seconds: float) -> dict[str, Any]:
-    """How a run in the directory `path` ended, after so many seconds."""
+def summary(
+    job: Job, checkpoints: Mapping[str, str], result: TuneResult, path: Path, seconds: float
+) -> dict[str, Any]:
+    """How a run ended.
+
+    Args:
+        job: what was run.
+        checkpoints: SHA-256 of each, by setting.
+        result: what came out.
+        path: the directory.
+        seconds: of wall time.
+    """
     problem, figures = job.problem, [point.figures for point in result.points]
     return {
         "model": job.names.model,
@@ -41,7 +51,8 @@ def summary(job: Job, result: TuneResult, path: Path, seconds: float) -> dict[st
         "seed": problem.seed,
         "device": str(problem.device),
         "threads": torch.get_num_threads(),
-        **job.hashes,
+        "checkpoint_hash": checkpoints.get("model.checkpoint"),
+        "classifier_hash": checkpoints.get("criterion.classifier"),
         "versions": {
             "btgm": __version__,
             "python": platform.python_version(),

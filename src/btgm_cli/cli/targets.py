@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, get_type_hints
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from btgm_cli.cli.settings import unknown
+from btgm_cli.cli.settings import misfit, unknown
 from btgm_cli.core.blame import name_of, told
 from btgm_cli.core.errors import SettingError
 
@@ -47,16 +47,20 @@ def takes_of(target: Any) -> list[str] | None:
 
 
 def check_arguments(node: DictConfig, setting: str) -> None:
-    """Refuse settings that what a node names does not take.
+    """Refuse settings that what a node names does not take, or declares to be of another type.
 
     Raises:
         SettingError: names the first one.
     """
-    takes = takes_of(named(node, setting))
+    target = named(node, setting)
+    takes, types = takes_of(target), _types(target)
     for key in map(str, node):
         if takes is not None and key not in takes and not _is_special(key):
             text = f"{node[TARGET_KEY]} takes no such setting"
             raise SettingError(f"{setting}.{key}", node[key], unknown(key, takes, text))
+        value = OmegaConf.to_container(node[key]) if OmegaConf.is_config(node[key]) else node[key]
+        if key in types and (expected := misfit(value, types[key])):
+            raise SettingError(f"{setting}.{key}", value, expected)
 
 
 def unbuilt(node: DictConfig, setting: str, error: BaseException) -> SettingError:
@@ -72,6 +76,16 @@ def unbuilt(node: DictConfig, setting: str, error: BaseException) -> SettingErro
         made = ", ".join(f"{key}={value!r}" for key, value in given.items())
         expected = f"cannot be made{' with ' if made else ''}{made} ({told(error)})"
     return SettingError(setting, name_of(target), expected)
+
+
+def _types(target: Any) -> dict[str, Any]:
+    """The declared types of the arguments, as far as they can be told."""
+    try:
+        return get_type_hints(
+            getattr(target, "__init__", target) if inspect.isclass(target) else target
+        )
+    except Exception:  # a user's annotations may name anything
+        return {}
 
 
 def _parameters(target: Any) -> list[inspect.Parameter] | None:

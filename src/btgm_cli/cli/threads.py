@@ -27,7 +27,10 @@ def chosen_threads(asked: int | None) -> int:
     """The threads to compute with: those asked for, else torch's choice, one for each core.
 
     Waiting threads sleep (see `cli.main`). Where other work keeps the cores busy, two were still
-    1.1 to 2.7 times as slow as one, against 4 to 58 times when they spin.
+    1.1 to 2.7 times as slow as one, against 4 to 58 times when they spin. There is no better fixed
+    choice: a step of the default run on two cores, of which others used 1.3, took 43 ms with one
+    thread and 77 ms with two (medians of 12 rounds, in turn); with one more busy process beside
+    them, where two threads get more of the scheduler, 90 ms and 51 ms.
     """
     require_threads(asked)
     return asked or torch.get_num_threads()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 
 from btgm_cli.cli.config import compose_config, values_of
-from btgm_cli.cli.settings import checked
+from btgm_cli.cli.options import Options
+from btgm_cli.cli.settings import checked, unknown
+from btgm_cli.cli.targets import TARGET_KEY, named
 from btgm_cli.cli.threads import chosen_threads
 from btgm_cli.cli.tree import choices, conf_dir, text_of
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.memory import sparing
 from btgm_cli.domains.pretraining.jobs import Job, evaluate, train
 from btgm_cli.domains.pretraining.settings import RunSettings
 
 GATE_FAILED = 3
+SETTINGS = ("model", *(field.name for field in fields(RunSettings) if field.name != "name"))
 NOT_FOR_THE_CARD = ("data_dir", "out", "resume")
 
 
@@ -31,10 +34,11 @@ def main(argv: Sequence[str]) -> int:
     kind, settings, run = read_settings(overrides)
     torch.set_num_threads(chosen_threads(run.threads))
     command = " ".join(["btgm train", *filter(_shapes_numbers, overrides)])
-    if run.evaluate_only:
-        report = evaluate(kind, settings, run)
-    else:
-        report = train(kind, settings, run, command)
+    with sparing(_sizes(settings)):
+        if run.evaluate_only:
+            report = evaluate(kind, settings, run)
+        else:
+            report = train(kind, settings, run, command)
     for gate in report.gates:
         print(gate)
     for name, value in report.metrics.items():
@@ -55,32 +59,42 @@ def read_settings(overrides: Sequence[str]) -> tuple[type[Job], Any, RunSettings
     name = _chosen_model(overrides, choices("model", root))
     config = compose_config("config", overrides, root=root)
     values = values_of(config, "hydra")
+    if "name" in values:
+        raise SettingError("name", values["name"], unknown("name", SETTINGS))
     model = values.pop("model")
-    kind: type[Job] = get_class(model.pop("_target_"))
+    kind: type[Job] = named(config.model, "model")
+    del model[TARGET_KEY]
+    if not hasattr(kind, "settings_class"):
+        raise SettingError(f"model.{TARGET_KEY}", config.model[TARGET_KEY], "must be a Job")
     settings: Any = checked(kind.settings_class, model, "model.")
     return kind, settings, checked(RunSettings, {**values, "name": name})
 
 
+def _sizes(settings: Any) -> dict[str, float]:
+    """What decides how much memory a training takes."""
+    given = vars(settings).items()
+    return {f"model.{name}": n for name, n in given if isinstance(n, int) and name != "steps"}
+
+
 def _chosen_model(overrides: Sequence[str], models: Sequence[str]) -> str:
-    named = [item.partition("=")[2] for item in overrides if item.startswith("model=")]
-    if not named or named[-1] not in models:
+    asked = [item.partition("=")[2] for item in overrides if item.startswith("model=")]
+    if not asked or asked[-1] not in models:
+        for item in overrides:  # a slip of the keyboard, perhaps
+            key, _, value = item.partition("=")
+            if key not in SETTINGS and "." not in key:
+                raise SettingError(key, value, unknown(key, SETTINGS))
         reason = f"choose one of {', '.join(models)}"
-        raise SettingError("model", named[-1] if named else None, reason)
-    return named[-1]
+        raise SettingError("model", asked[-1] if asked else None, reason)
+    return asked[-1]
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """The overrides, with `--resume` as one of them."""
-    parser = argparse.ArgumentParser(
-        "btgm train",
-        description="Train a network that ships with the package, or measure its gates.",
-        epilog=_settings_help(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("overrides", nargs="*", metavar="SETTING=VALUE", help="as listed below")
+    about = "Train a network that ships with the package, or measure its gates."
+    parser = Options("btgm train", about, _settings_help())
     parser.add_argument("--resume", action="store_true", help="go on from the last saved state")
-    parsed = parser.parse_intermixed_args(argv)
-    return [*parsed.overrides, *["resume=true"] * parsed.resume]
+    parsed = parser.read(argv)
+    return [*parsed.settings, *["resume=true"] * parsed.resume]
 
 
 def _settings_help() -> str:

@@ -20,3 +20,8 @@ def choices(group: str, root: Path | None = None) -> list[str]:
 def text_of(path: Path) -> str:
     """What a file of the tree says, whatever the locale."""
     return path.read_text(encoding="utf-8")
+
+
+def own_folders() -> list[str]:
+    """Where a user's own options are looked for, relative to the working directory."""
+    return [folder for folder in (".", "./conf") if Path(folder).is_dir()]

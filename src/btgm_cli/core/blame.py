@@ -22,6 +22,9 @@ _OTHERS = tuple(
 )
 """Where this package, Python and what is installed lie: a user's own code is elsewhere."""
 
+_FULL = ("allocate memory", "not enough memory", "out of memory", "invalid buffer size")
+"""How torch says that memory is not enough."""
+
 
 @contextmanager
 def blaming(setting: str, value: object, doing: str) -> Iterator[None]:
@@ -51,6 +54,20 @@ def told(error: BaseException) -> str:
     return (f"{kind}: {text}" if text else kind) + (f", {place}" if place else "")
 
 
+def from_outside(error: BaseException) -> str:
+    """What to tell of an exception that is no fault of this package's; empty where it is one."""
+    if is_full(error):
+        return f"memory was not enough ({type(error).__name__}); ask for fewer draws or less width"
+    return told(error) if _place(error) else ""
+
+
+def is_full(error: BaseException) -> bool:
+    """Does an exception say that memory was not enough?"""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _FULL)
+
+
 def name_of(thing: object) -> str:
     """What a user calls a class, a function or an object, also within a `functools.partial`."""
     while isinstance(thing, partial):
@@ -58,11 +75,16 @@ def name_of(thing: object) -> str:
     return str(getattr(thing, "__name__", type(thing).__name__))
 
 
+def is_installed(path: str) -> bool:
+    """Does a file come with this package, Python or anything installed?"""
+    return str(Path(path).resolve()).startswith(_OTHERS)
+
+
 def _place(error: BaseException) -> str:
     """File and line of the innermost frame in the user's own code; empty where there is none."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         path = frame.f_code.co_filename
-        if not path.startswith("<") and not str(Path(path).resolve()).startswith(_OTHERS):
+        if not path.startswith("<") and not is_installed(path):
             return f"{_short(Path(path))} line {line}"
     return ""
 

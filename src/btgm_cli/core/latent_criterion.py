@@ -151,6 +151,12 @@ def draw_x(model: GenerativeModel, z: Tensor, generator: torch.Generator) -> Ten
         return model.decode(z)
 
 
+def shape_of_x(model: GenerativeModel, device: torch.device | str = "cpu") -> tuple[int, ...]:
+    """The shape of one x of a model on this device."""
+    generator = derived_generator(0, device=device)
+    return tuple(draw_x(model, model.sample_prior(2, generator), generator).shape[1:])
+
+
 def evaluate(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     """f̂(z), or its terms, without gradient, shape (n, …), in bounded memory."""
     with torch.no_grad():

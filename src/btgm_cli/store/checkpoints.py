@@ -79,19 +79,19 @@ def checkpoint_hash(checkpoint: str, setting: str = "checkpoint") -> str:
 def checkpoints_in(settings: Any) -> dict[str, str]:
     """SHA-256 of every checkpoint that plain settings name, by the setting's dotted name."""
     found = {}
-    for name, value in _texts(settings):
+    for name, value in texts(settings):
         with suppress(SettingError, OSError, RuntimeError):  # any text may stand there
             found[name] = checkpoint_hash(value)
     return found
 
 
-def _texts(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def texts(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Every text within mappings and lists, by its dotted name."""
     if isinstance(node, str):
         yield name, node
     elif isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _texts(value, f"{name}.{key}" if name else str(key))
+            yield from texts(value, f"{name}.{key}" if name else str(key))
 
 
 def load_network(

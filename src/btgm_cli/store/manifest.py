@@ -40,6 +40,7 @@ class Manifest:
         files: SHA-256 of what the end of the run made from the rows, by name; empty before.
         seconds: of wall time, over all sittings.
         format: of this file.
+        folder: the working directory, where own modules and checkpoints lie; empty if unknown.
     """
 
     version: str
@@ -52,6 +53,7 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     format: int = FORMAT
+    folder: str = ""
 
     def with_row(self, path: Path, index: int, files: list[Path], row_hash: str) -> Manifest:
         """The same, once row `index` has been made with these files of the directory `path`."""

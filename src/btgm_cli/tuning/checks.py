@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -18,7 +19,15 @@ from btgm_cli.core.contracts import (
     Summed,
 )
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.latent_criterion import LatentCriterion, draw_x, evaluate, settled
+from btgm_cli.core.latent_criterion import (
+    CHUNK,
+    LatentCriterion,
+    draw_x,
+    evaluate,
+    settled,
+    shape_of_x,
+)
+from btgm_cli.core.memory import require_memory
 from btgm_cli.core.results import Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
@@ -56,6 +65,8 @@ def fitting(
     generator = derived_generator(seed, "check", device=device)
     with blaming("model", name_of(model), "noise or decode_with fails"):
         x = draw_x(model, model.sample_prior(N, generator), generator)
+    floats = (f_samples or 1) * CHUNK * x[0].numel()
+    require_memory("tuning.f_samples", f_samples, floats, device)
     for setting, part in leaves(criterion):
         if not isinstance(part, SeesPrior):
             _check_f(setting, part, x)
@@ -149,6 +160,21 @@ def chosen_gradient(settings: Tuning, has_gradient: bool, criterion: Criterion) 
         expected = f"{name_of(criterion)} has no gradient in z; choose surrogate, score or auto"
         raise SettingError("tuning.gradient", str(wanted), expected)
     return Gradient(wanted)
+
+
+def check_sizes(f: LatentCriterion, settings: Tuning, device: torch.device | str) -> None:
+    """Refuse more draws than memory can hold at once.
+
+    Raises:
+        SettingError: names the setting.
+    """
+    latent, x = f.model.latent_dim, math.prod(shape_of_x(f.model, device))
+    for name in ("n_eval", "n_reference", "n_particles"):  # z, f and what is derived from them
+        count = getattr(settings, name)
+        require_memory(f"tuning.{name}", count, 4 * count * (latent + 3), device)
+    # Every layer keeps what its gradient takes.
+    floats = 10 * settings.batch_size * (settings.f_samples or 1) * (latent + x)
+    require_memory("tuning.batch_size", settings.batch_size, floats, device)
 
 
 def check_target(target: Target, criterion: Criterion) -> None:

@@ -12,7 +12,14 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.truth.verdict import Thresholds
 from btgm_cli.tuned.flows import Flow, InverseAutoregressive
-from btgm_cli.tuning.checks import check_model, check_pair, check_target, chosen_gradient, fitting
+from btgm_cli.tuning.checks import (
+    check_model,
+    check_pair,
+    check_sizes,
+    check_target,
+    chosen_gradient,
+    fitting,
+)
 from btgm_cli.tuning.settings import Tuning
 
 
@@ -62,6 +69,7 @@ class Problem:
         check_target(target, criterion)
         check_model(model, seed, device)
         f = fitting(model, criterion, f_samples=settings.f_samples, seed=seed, device=device)
+        check_sizes(f, settings, device)
         has_gradient = check_pair(f, derived_generator(seed, "check", device=device))
         gradient = chosen_gradient(settings, has_gradient, f.criterion)
         return cls(

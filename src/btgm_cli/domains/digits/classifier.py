@@ -56,4 +56,4 @@ def load_classifier(checkpoint: str = "classifier_mnist") -> Classifier:
     Raises:
         SettingError: No such checkpoint, or not one of a classifier.
     """
-    return load_network(Classifier, checkpoint, "criterion.checkpoint")
+    return load_network(Classifier, checkpoint, "criterion.classifier")

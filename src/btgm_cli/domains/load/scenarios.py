@@ -7,12 +7,12 @@ from datetime import date
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from btgm_cli.core.contracts import DrawSource, GenerativeModel
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.seeds import derived_generator
+from btgm_cli.core.latent_criterion import shape_of_x
+from btgm_cli.core.memory import require_memory
 from btgm_cli.domains.load.scenario_pictures import BANDS, SCENARIOS, draw_scenarios
 from btgm_cli.domains.load.weekly import HOURS_PER_WEEK
 from btgm_cli.store.files import replacing
@@ -51,11 +51,11 @@ class Scenarios:
         """
         if not self.n:
             return
-        with torch.no_grad():
-            x = model.decode(model.sample_prior(2, derived_generator(0)))
-        if x.dim() != 2 or x.shape[1] % HOURS_PER_WEEK:
-            expected = f"needs a model of weekly load curves; x here is {tuple(x.shape[1:])}"
+        shape = shape_of_x(model)
+        if len(shape) != 1 or shape[0] % HOURS_PER_WEEK:
+            expected = f"needs a model of weekly load curves; x here is {shape}"
             raise SettingError("scenarios.n", self.n, expected)
+        require_memory("scenarios.n", self.n, 2 * self.n * shape[0])
 
     def write(self, path: Path, draws: DrawSource) -> str:
         """Write `scenarios.csv` and the bands of p and of the curves into a run directory, kW.

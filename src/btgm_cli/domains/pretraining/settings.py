@@ -44,6 +44,14 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         pick_device(self.device)
+        if self.seed < 0:
+            raise SettingError("seed", self.seed, "must be 0 or more")
+        for name in ("out", "data_dir", "checkpoint"):
+            if getattr(self, name) == "":
+                raise SettingError(name, "", "must be a path, or left out")
+        if self.checkpoint is not None and not self.evaluate_only:
+            expected = "is what evaluate_only=true measures; a training starts from nothing"
+            raise SettingError("checkpoint", self.checkpoint, expected)
         require_positive(self, ["save_every"] + ["threads"] * (self.threads is not None))
 
     @property

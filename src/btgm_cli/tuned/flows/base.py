@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.memory import require_memory
 from btgm_cli.core.results import State
 from btgm_cli.core.seeds import derived_generator, derived_seed
+
+COPIES = 5
+"""Of each weight in training: itself, its gradient, two moments, its mean."""
 
 
 class Flow(nn.Module):
@@ -45,9 +50,7 @@ class Flow(nn.Module):
         self, latent_dim: int, depth: int, layer: Callable[[], nn.Module], seed: int
     ) -> None:
         super().__init__()
-        for name, value, least in (("latent_dim", latent_dim, 2), ("flow.depth", depth, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise SettingError(name, value, f"must be a whole number, {least} or more")
+        _check_whole(latent_dim, depth)
         self.latent_dim = latent_dim
         with torch.random.fork_rng(devices=[]):  # Pyro's modules draw from the global generator
             torch.manual_seed(derived_seed(seed, "flow"))
@@ -95,6 +98,39 @@ class Flow(nn.Module):
     def snapshot(self) -> State:
         """A detached copy of the weights, on the CPU."""
         return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
+
+
+def check_widths(
+    hidden: Sequence[int] | str, latent_dim: int, depth: int, each: int = 2
+) -> list[int]:
+    """Hidden widths as a list.
+
+    Args:
+        hidden: of each layer's network.
+        latent_dim: D.
+        depth: number of layers.
+        each: what a network gives for each coordinate.
+
+    Raises:
+        SettingError: no widths, or more weights than memory can hold.
+    """
+    widths = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else []
+    if not widths or not all(type(w) is int and w > 0 for w in widths):
+        raise SettingError("flow.hidden", hidden, "must be a list of positive whole numbers")
+    _check_whole(latent_dim, depth)
+    layers = [latent_dim, *(max(width, latent_dim) for width in widths), each * latent_dim]
+    weights = sum(before * after for before, after in pairwise(layers))
+    sizes = {"latent_dim": latent_dim, "flow.depth": depth, "flow.hidden": max(widths)}
+    name = max(sizes, key=lambda key: sizes[key])
+    require_memory(name, sizes[name], COPIES * depth * weights)
+    return widths
+
+
+def _check_whole(latent_dim: int, depth: int) -> None:
+    """Refuse sizes of a flow that are none."""
+    for name, value, least in (("latent_dim", latent_dim, 2), ("flow.depth", depth, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SettingError(name, value, f"must be a whole number, {least} or more")
 
 
 def forget(layer: nn.Module) -> None:

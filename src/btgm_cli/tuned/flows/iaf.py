@@ -10,8 +10,7 @@ from pyro.distributions.transforms import AffineAutoregressive
 from pyro.nn import AutoRegressiveNN
 from torch import nn
 
-from btgm_cli.core.errors import SettingError
-from btgm_cli.tuned.flows.base import Flow, shrink
+from btgm_cli.tuned.flows.base import Flow, check_widths, shrink
 
 
 class InverseAutoregressive(Flow):
@@ -41,7 +40,7 @@ class InverseAutoregressive(Flow):
         hidden: Sequence[int] = (128, 128, 128),
         seed: int = 0,
     ) -> None:
-        self.hidden, self.depth = check_widths(hidden), depth
+        self.hidden, self.depth = check_widths(hidden, latent_dim, depth), depth
         super().__init__(latent_dim, depth, lambda: _layer(latent_dim, self.hidden), seed)
 
     @property
@@ -53,14 +52,6 @@ class InverseAutoregressive(Flow):
             "depth": self.depth,
             "hidden": self.hidden,
         }
-
-
-def check_widths(hidden: Sequence[int] | str) -> list[int]:
-    """Hidden widths as a list, or a SettingError."""
-    widths = list(hidden) if not isinstance(hidden, str) else []
-    if not widths or not all(isinstance(w, int) and w > 0 for w in widths):
-        raise SettingError("flow.hidden", hidden, "must be a list of positive whole numbers")
-    return widths
 
 
 def _layer(dim: int, hidden: list[int]) -> nn.Module:

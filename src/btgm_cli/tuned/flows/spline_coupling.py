@@ -12,11 +12,13 @@ from pyro.nn import DenseNN
 from torch import nn
 
 from btgm_cli.core.errors import SettingError
-from btgm_cli.tuned.flows.base import Flow, shrink
-from btgm_cli.tuned.flows.iaf import check_widths
+from btgm_cli.tuned.flows.base import Flow, check_widths, shrink
 
 UNIT_SLOPE = math.log(math.expm1(1.0 - 1e-3))
 """Softplus of this plus Pyro's smallest derivative (1e-3) is slope 1: the identity spline."""
+
+MOST_BINS = 1000
+"""Pyro gives each bin 1e-3 of the width at least."""
 
 
 class SplineCoupled(Flow):
@@ -48,11 +50,12 @@ class SplineCoupled(Flow):
         bound: float = 5.0,
         seed: int = 0,
     ) -> None:
-        if isinstance(bins, bool) or not isinstance(bins, int) or bins < 2:
-            raise SettingError("flow.bins", bins, "must be a whole number, 2 or more")
+        if isinstance(bins, bool) or not isinstance(bins, int) or not 2 <= bins <= MOST_BINS:
+            raise SettingError("flow.bins", bins, f"must be a whole number from 2 to {MOST_BINS}")
         if not 0 < bound < math.inf:
             raise SettingError("flow.bound", bound, "must be positive and finite")
-        self.hidden, self.depth, self.bins, self.bound = check_widths(hidden), depth, bins, bound
+        self.hidden = check_widths(hidden, latent_dim, depth, 4 * bins)
+        self.depth, self.bins, self.bound = depth, bins, bound
         super().__init__(latent_dim, depth, self._layer_for(latent_dim), seed)
 
     @property
