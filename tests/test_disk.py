@@ -304,7 +304,7 @@ def mounted(folder, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", [4, 24, 44, 64, 84, 104, 124, 164, 204, 244])
+@pytest.mark.parametrize("room", [4, 24, 44, 64, 84, 104, 124, 164, 204])
 def test_a_small_disk(here, finished, capsys, room):
     """A real one of so many KiB where this machine lets us make one, else the largest file."""
     real = mounted(here / "disk", "4m")
@@ -326,7 +326,8 @@ def test_a_small_disk(here, finished, capsys, room):
         counted["equal after resume"] += 1
     finally:
         if real:
-            subprocess.run(["umount", str(here / "disk")], check=True)
+            # Lazily: weights that were read are mapped until they are collected.
+            subprocess.run(["umount", "-l", str(here / "disk")], check=True)
 
 
 def test_the_terminal_is_a_file_on_a_full_disk():
