@@ -69,6 +69,7 @@ def test_a_run_is_built_once_and_its_exports_are_found(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "note.png").is_file()
     assert main([*own, "extra.text=3", "out=other"]) == 2
     # Another process, such as a launcher's, has only the configuration.
-    assert run_command._run_under_hydra([*own[1:], "hydra.run.dir=third"], {}) == 0
+    asked = run_command.read_run([*own[1:], "hydra.run.dir=third"])
+    assert run_command._run_under_hydra(asked, {}) == 0
     assert (tmp_path / "third" / "note.txt").is_file()
     monkeypatch.delitem(sys.modules, "own_parts")

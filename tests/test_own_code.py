@@ -1,14 +1,16 @@
 """Faults in a user's own criterion, model, prior or YAML: one line with their file and line."""
 
+import io
 import sys
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from btgm_cli.cli import main
-from btgm_cli.core.blame import name_of
+from btgm_cli.core.blame import from_outside, name_of
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
@@ -238,6 +240,18 @@ def test_combined_criteria_of_sound_ones_pass():
 def test_names_are_found_within_partials():
     assert name_of(partial(partial(pytest.approx, 1), 2)) == "approx"
     assert name_of(Linear()) == "Linear"
+
+
+def test_options_that_name_each_other(here, capsys):
+    written(here, "", model="defaults:\n  - own\n")
+    assert "recursion" in told(capsys, "model=own", "criterion=linear")
+
+
+def test_a_fault_of_compiled_code_is_nobodys_own():
+    with pytest.raises(pd.errors.EmptyDataError) as raised:
+        pd.read_csv(io.StringIO(""))
+    assert "test_own_code.py line" in from_outside(raised.value)  # and no .pyx
+    assert from_outside(OSError(36, "File name too long", "x" * 5000)).endswith(" …")
 
 
 @pytest.mark.parametrize("fault", ["raise ValueError('late')", "sys.exit('late')"])

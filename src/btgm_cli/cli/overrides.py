@@ -23,7 +23,10 @@ from btgm_cli.core.errors import SettingError
 
 HYDRAS = "hydra."
 ONE_VALUE = "must be one value"
-REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError, YAMLError)
+REFUSALS = (
+    *(HydraException, OmegaConfBaseException, ValueError, OSError, YAMLError),
+    RecursionError,  # of options that name each other
+)
 """What composing a configuration raises."""
 
 

@@ -60,9 +60,13 @@ def with_search_path(overrides: Sequence[str]) -> list[str]:
     Also lets a `_target_` name a module in the working directory.
 
     Raises:
-        SettingError: a working directory with `${` in its name, which Hydra would resolve.
+        SettingError: a working directory that is no more, or with `${` in its name, which Hydra
+            would resolve.
     """
-    here = str(Path.cwd())
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError as error:
+        raise SettingError("working directory", ".", "is no more: go to another") from error
     if "${" in here:
         raise SettingError("working directory", here, "must have no ${ in its name")
     importable(here)

@@ -58,6 +58,8 @@ def from_outside(error: BaseException) -> str:
     """What to tell of an exception that is no fault of this package's; empty where it is one."""
     if is_full(error):
         return f"memory was not enough ({type(error).__name__}); ask for fewer draws or less width"
+    if isinstance(error, OSError):
+        return shorten(str(error), LONGEST, placeholder=" …")
     return told(error) if _place(error) else ""
 
 
@@ -84,7 +86,7 @@ def _place(error: BaseException) -> str:
     """File and line of the innermost frame in the user's own code; empty where there is none."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         path = frame.f_code.co_filename
-        if not path.startswith("<") and not is_installed(path):
+        if Path(path).is_file() and not is_installed(path):
             return f"{_short(Path(path))} line {line}"
     return ""
 
