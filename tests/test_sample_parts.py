@@ -37,8 +37,17 @@ def sample(run, out, *settings):
     return main(["sample", str(run), "n=2000", f"out={out}", *settings])
 
 
-@pytest.mark.parametrize("correct", CORRECTIONS)
-@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize(
+    ("correct", "suffix"),
+    [
+        ("mcmc", ".npz"),
+        *(
+            pytest.param(correct, suffix, marks=pytest.mark.slow)
+            for correct in CORRECTIONS
+            for suffix in (".npz", ".parquet")
+        ),
+    ],
+)
 def test_a_call_killed_at_any_renaming_goes_on_to_the_same_files(
     run, tmp_path, monkeypatch, correct, suffix
 ):
