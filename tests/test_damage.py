@@ -29,12 +29,15 @@ RUN = [
 ]
 ROWS = {"manifest.json", "pareto.csv"}
 WEIGHTS = {"flow/001.safetensors", "flow/001.acceptance.safetensors"}
-FIRST = {"flow/000.safetensors", "flow/000.acceptance.safetensors"}
+FIRST = {"flow/000.safetensors", "flow/000.acceptance.safetensors", "flow/001.paid.safetensors"}
+PAID = "paid/values.safetensors"
+"""Whichever comes first: these files are named by their content."""
+
 SHOWN = {"samples/000.npy", "samples/001.npy"}
 END = {"trace.csv", "theory.csv", "cost.csv", "reference.npy", "summary.json"}
 PICTURES = {"samples.png", "pareto.png", "theory_vs_empirical.png"}
 TRAINING = "flow/training.pt"
-ALL = sorted({*ROWS, *WEIGHTS, *FIRST, *SHOWN, *END, *PICTURES, "run.log", ".lock"})
+ALL = sorted({*ROWS, *WEIGHTS, *FIRST, *SHOWN, *END, *PICTURES, "run.log", ".lock", PAID})
 
 MUST_TELL = {
     "resume": ROWS | WEIGHTS | FIRST,
@@ -107,7 +110,7 @@ def kinds(name):
 
 
 def damage(run, name, kind):
-    file = run / name
+    file = min((run / "paid").iterdir()) if name == PAID else run / name
     content = file.read_bytes()
     how = kinds(name)[kind]
     file.unlink()
@@ -129,7 +132,8 @@ def told_at_the_end():
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "run"
     assert main([*RUN, f"out={path}"]) in (0, 3)
-    assert {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()} == {*ALL}
+    files = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()}
+    assert {PAID if name.startswith("paid/") else name for name in files} == {*ALL}
     return path
 
 

@@ -15,7 +15,7 @@ from btgm_cli.cli import main
         (["fetch", "load"], "data='fetch load': type btgm data build load --input FILE ..."),
         (["build", "load"], "data='build load': type btgm data build load --input FILE ..."),
         (["build", "mnist", "a.csv"], "data='build mnist a.csv': type btgm data fetch mnist"),
-        (["get", "mnist"], "data='get mnist': type btgm data fetch mnist"),
+        (["get", "mnist"], "data='get': choose one of fetch, build"),
         (["fetch", "mnist", "out=here"], "out='here': unknown setting; choose from data_dir"),
         (["build", "load", "--out", "here"], "--out='': must be given as SETTING=VALUE"),
         (["build", "load", "--input", "a.csv", "zone=x"], "zone='x': unknown setting"),

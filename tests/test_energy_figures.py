@@ -25,8 +25,8 @@ from btgm_cli.domains.load.scenarios import Scenarios, band, timestamps
 from btgm_cli.store.data_dir import DATA_DIR_VARIABLE
 from btgm_cli.truth.price import by_rejection
 from btgm_cli.truth.trust import TiltDraws
-from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuned.model import TunedModel
+from tests.oracle import Affine
 
 TINY = [*QUICK, "target.rho=null", "target.betas=[0,0.05]", "tuning.first_steps=2"]
 
@@ -166,7 +166,7 @@ def test_curves_of_p_do_not_pass_for_curves_that_nothing_can_make(tmp_path, monk
 def tilt_draws(beta, row, run=Status.UNDERTRAINED):
     """An untrained flow for the tilt of a criterion along the sum of 336 coordinates."""
     model = Gaussian(336)
-    tuned = TunedModel(model, InverseAutoregressive(336, 1, [4]), None)
+    tuned = TunedModel(model, Affine(torch.zeros(336)), None)
     f = LatentCriterion(model, Linear())
     return TiltDraws(tuned, f, beta, run, row, derived_generator(0))
 

@@ -70,7 +70,7 @@ def test_out_is_never_taken_for_a_group_of_options(here):
         (
             ["tuning.gradient=adam"],
             "tuning.gradient='adam'",
-            "auto, reparametrised, score",
+            "auto, surrogate, reparametrised, score",
         ),
         (["tuning.f_samples=0"], "tuning.f_samples=0", "1 or more"),
         (["tuning.f_samples=3"], "tuning.f_samples=3", "same x each time"),

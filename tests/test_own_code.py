@@ -260,6 +260,7 @@ def test_a_fault_that_comes_amid_the_work(here, capsys, fault, sweep):
     code = f"def f(x):\n    if len(x) == 77: {fault}\n    return x[:, 0]\n"
     written(here, code, criterion="_target_: mine.f\n_partial_: true\n")
     small = ["tuning.batch_size=77", "tuning.n_eval=200", "target.betas=[0,1]", "flow.depth=1"]
+    small += ["tuning.gradient=reparametrised", "tuning.n_reference=1000"]
     assert main(["run", "model=gaussian", "criterion=own", *small, *sweep]) == 2
     err = capsys.readouterr().err
     lines = [line for line in err.splitlines() if "late" in line]

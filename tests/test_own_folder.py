@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from btgm_cli import load_model, load_run
 from btgm_cli.cli import main
 from btgm_cli.core.errors import SettingError
 from btgm_cli.store.checkpoints import save_network
+from btgm_cli.store.manifest import require_run, write_manifest
 
 MODULE = """import torch
 from btgm_cli import StandardNormal
@@ -92,10 +94,8 @@ def test_another_module_of_that_name_is_not_taken_for_it(home, monkeypatch, caps
 
 
 def test_a_manifest_without_a_folder_is_read(home):
-    file = home.parent / "run" / "manifest.json"
-    manifest = json.loads(file.read_text())
-    del manifest["folder"]
-    file.write_text(json.dumps(manifest))
+    run = home.parent / "run"
+    write_manifest(run, replace(require_run(run), folder=""))
     shutil.copy(home / "rings.py", "rings.py")
     assert main(["sample", "../run", "n=10", "out=draws.npz"]) in (0, 3)
 

@@ -1,14 +1,14 @@
 """`btgm sample`: files, corrections, bad input, bounded memory."""
 
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from btgm_cli.cli import draw_files, main
+from btgm_cli import load_run
+from btgm_cli.cli import draw_files, main, sample
 from tests.test_cli import GAUSSIAN, SMALL
 
 
@@ -142,16 +142,18 @@ def test_the_run_leaves_its_prices(run):
     assert table.loc["smc", "each"] > table.loc["tuned + corrected", "each"]
 
 
-def test_corrected_draws_are_judged_by_what_they_are(run, tmp_path, capsys):
+def test_corrected_draws_are_judged_by_what_they_are(run, tmp_path, monkeypatch, capsys):
     """Against a wrong E f they are not the exact tilt's; those not corrected claim nothing."""
-    other = tmp_path / "run"
-    shutil.copytree(run, other)
-    table = pd.read_csv(other / "pareto.csv")
-    table["mean_f_ref"] += 0.5
-    table.to_csv(other / "pareto.csv", index=False)
+
+    def load(path):
+        found = load_run(path)
+        found.pareto["mean_f_ref"] += 0.5
+        return found
+
+    monkeypatch.setattr(sample, "load_run", load)
     for correct in ("resample", "rejection", "mcmc", "none"):
         out = tmp_path / f"{correct}.npz"
-        code = main(["sample", str(other), "n=2000", f"correct={correct}", f"out={out}"])
+        code = main(["sample", str(run), "n=2000", f"correct={correct}", f"out={out}"])
         told = capsys.readouterr().err
         about = json.loads(out.with_suffix(".json").read_text())
         assert len(arrays(out)["f"]) == 2000

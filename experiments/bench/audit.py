@@ -159,7 +159,7 @@ def cases(seeds: int) -> Iterator[Case]:
 def quick_cases() -> Iterator[Case]:
     """One of each kind."""
     yield Case("healthy", "linear", 2, 0.0, 1000, "z", 0)
-    yield Case("best of n", "linear", 2, 16, 1000, "z", 0)
+    yield Case("best of n", "linear", 2, 16.0, 1000, "z", 0)
     yield from _faulty(2, 0.3, 1000, 0)
 
 

@@ -122,8 +122,9 @@ def exact(line: Line, beta: float) -> Exact:
 def _pairs(settings: Settings) -> Iterator[tuple[str, int, int]]:
     seeds = QUICK_EACH if settings.quick else EACH
     dims = DIMENSIONS[:1] if settings.quick else DIMENSIONS
+    names = [*PROFILES][:1] if settings.quick else [*PROFILES]
     for seed in range(seeds):
-        for name in PROFILES:
+        for name in names:
             for dim in dims:
                 yield name, dim, seed
 

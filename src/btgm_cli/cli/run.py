@@ -116,7 +116,7 @@ def _place(cfg: DictConfig, *, sweep: bool) -> Path:
         raise SettingError(str(error.full_key), "${…}", line_of(error)) from error
     if not folder:
         raise SettingError("out", folder, "must be a folder")
-    require_writable("out", Path(folder, part))
+    require_writable("out", Path(folder))
     return Path(folder, part)
 
 

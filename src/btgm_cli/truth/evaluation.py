@@ -184,7 +184,7 @@ def examine(
     overlap = compare(tuned, f, beta, exact.log_z, evaluation, particles)
     share = overlap.coverage
     start = reference.at(0.0)
-    fresh = _afresh(f, evaluation, start.mean, generator)
+    fresh = _afresh(f, evaluation, reference, generator)
     # The particles are the reference's own: what q̂ drew is no judge of what it covers.
     behind = own.ess / 2 if own.method == "psis" else own.ess  # half of p's draws are held out
     independent = max(min(float(N_COMPARE), behind), 1.0)
@@ -230,27 +230,34 @@ class _Afresh:
 def _afresh(
     f: LatentCriterion,
     evaluation: Evaluation,
-    start: float,
+    reference: ReferenceSource,
     generator: Callable[[str], torch.Generator],
 ) -> _Afresh:
     """E f of q̂ with fresh noise, beside the fixed noise that q̂ was tuned on."""
     moments = evaluation.moments
     if not f.is_stochastic:
         return _Afresh(moments.mean, moments.mean_se, 0.0, 0.0)
-    noise = generator("fresh")
-    fresh = torch.cat([f.afresh(z, noise) for z in evaluation.z.split(CHUNK)]).double()
-    n = len(fresh)
-    excess = evaluation.f - fresh  # pairs of the same z: what z adds to the error falls out
-    move = moments.mean - start
-    error = excess.std().item() / math.sqrt(n)
+    noise, n = generator("fresh"), moments.n
+    fresh = _once(f, evaluation.z, noise)
+    # Pairs of the same z: what z adds to the error falls out. What the noise adds to f everywhere
+    # is no part of the move.
+    of_p = reference.particles(0.0, n, noise)
+    excess, offset = evaluation.f - fresh, of_p.f - _once(f, of_p.z, noise)
+    move = moments.mean - of_p.f.mean().item()
+    error = math.hypot(excess.std().item(), offset.std().item()) / math.sqrt(n)
     # Where E f has not moved there is nothing to share.
     told = abs(move) > 4 * math.hypot(moments.mean_se, error)
     return _Afresh(
         mean=fresh.mean().item(),
         mean_se=fresh.std().item() / math.sqrt(n),
-        share=excess.mean().item() / move if told else 0.0,
+        share=(excess.mean() - offset.mean()).item() / move if told else 0.0,
         share_se=error / abs(move) if told else 0.0,
     )
+
+
+def _once(f: LatentCriterion, z: Tensor, noise: torch.Generator) -> Tensor:
+    """f with one fresh noise for each z (n, D), shape (n,), float64."""
+    return torch.cat([f.afresh(part, noise) for part in z.split(CHUNK)]).double()
 
 
 def _share_error(share: float, n: float) -> float:

@@ -101,9 +101,7 @@ def _descend(
     of_prior = round(PRIOR_SHARE * BATCH / 2)
     sizes = (BATCH - 2 * of_prior, of_prior, of_prior)
     optimizer = torch.optim.Adam(acceptance.net.parameters(), lr=LEARNING_RATE, fused=True)
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=max(steps, 2), pct_start=0.1
-    )
+    rate = one_cycle(optimizer, LEARNING_RATE, steps)
     for _ in range(steps):
         parts = [_some(pairs, n, generator) for pairs, n in zip(sources, sizes, strict=True)]
         z, f = (torch.cat(both) for both in zip(*parts, strict=True))
@@ -112,6 +110,17 @@ def _descend(
         loss.backward()
         optimizer.step()
         rate.step()
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, peak: float, steps: int
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """A learning rate that rises to its peak over a tenth of the steps, and falls."""
+    total = max(steps, 2)
+    rising = max(0.1, 2 / total)  # a rise of a single step divides by zero
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, peak, total_steps=total, pct_start=rising
+    )
 
 
 def is_needed(

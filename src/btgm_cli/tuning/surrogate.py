@@ -21,7 +21,7 @@ from btgm_cli.core.results import State
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.mixture import Mixture
 from btgm_cli.tuned.model import BLOCK
-from btgm_cli.tuning.fitting import Pairs, weighted
+from btgm_cli.tuning.fitting import Pairs, one_cycle, weighted
 
 ROUNDS = 2
 """At each β, f̂ is asked so many times, and s and the flow learn from the answers."""
@@ -105,9 +105,7 @@ def fit(
     top, sources = typical(pool, beta), pool.sources()
     acceptance.net.requires_grad_(True)
     optimizer = torch.optim.Adam(acceptance.net.parameters(), fused=True)
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, FIRST_RATE if fresh else RATE, total_steps=max(steps, 2), pct_start=0.1
-    )
+    rate = one_cycle(optimizer, FIRST_RATE if fresh else RATE, steps)
     for _ in range(steps):
         z, f = joined([some(pairs, n, generator) for pairs, n in sources])
         loss = _loss(acceptance.predict(z), f, beta, top)
