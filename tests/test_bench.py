@@ -102,6 +102,7 @@ def benched(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_quick_bench_fills_all_tables(benched):
     for name, columns, rows in (
         ("audit", audit.COLUMNS, 11),
@@ -116,6 +117,7 @@ def test_a_quick_bench_fills_all_tables(benched):
     assert (table["log_z_error"] >= 0).all()
 
 
+@pytest.mark.slow
 def test_the_bench_of_load_fills_its_table(benched):
     table = read_table(benched / "quick" / "energy.csv")
     assert table["method"].tolist() == ["rejection", "smc", "tuned", "tuned + corrected"]
@@ -123,12 +125,14 @@ def test_the_bench_of_load_fills_its_table(benched):
     assert table["mean_error"].iloc[1:].abs().max() < 1
 
 
+@pytest.mark.slow
 def test_the_bench_of_audits_catches_large_faults_and_passes_the_tilt(benched):
     table = read_table(benched / "quick" / "audit.csv").set_index("kind")["status"]
     assert table.pop("healthy") == "ok"
     assert set(table) == {"mode_dropped", "undertrained"}
 
 
+@pytest.mark.slow
 def test_finished_rows_are_not_computed_again(benched, monkeypatch, capsys):
     for module in (audit, steps, standard, corrected):
         monkeypatch.setattr(module, "measure", None)

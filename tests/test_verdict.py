@@ -149,7 +149,9 @@ def test_a_move_that_fresh_noise_does_not_confirm_is_told():
     assert judged(replace(sure, noise_share=0.01, noise_share_se=0.004)).status is Status.OK
     verdict = judged(replace(sure, noise_share=0.01, noise_share_se=0.006))
     assert verdict.status is Status.UNDERTRAINED
-    assert verdict.to_raise == ("f_samples",)
+    assert verdict.to_raise == ("f_samples", "n_eval")
+    sure = judged(replace(sure, noise_share=0.05, noise_share_se=0.006))
+    assert sure.to_raise == ("f_samples",)
     assert "with fresh noise E f is" in verdict.reason
 
 

@@ -25,6 +25,9 @@ from btgm_cli.tuned.model import TunedModel
 MOST_ROUNDS = 16
 """At most this many times `n` draws, however fine the tolerance."""
 
+FRESH_NOISES = 16
+"""For each draw, where the noise behind f̂ is fixed."""
+
 N_COMPARE = 2000
 """Draws of the reference that coverage and forward KL rest on."""
 
@@ -238,11 +241,11 @@ def _afresh(
     if not f.is_stochastic:
         return _Afresh(moments.mean, moments.mean_se, 0.0, 0.0)
     noise, n = generator("fresh"), moments.n
-    fresh = _once(f, evaluation.z, noise)
+    fresh = _with_fresh(f, evaluation.z, noise)
     # Pairs of the same z: what z adds to the error falls out. What the noise adds to f everywhere
     # is no part of the move.
     of_p = reference.particles(0.0, n, noise)
-    excess, offset = evaluation.f - fresh, of_p.f - _once(f, of_p.z, noise)
+    excess, offset = evaluation.f - fresh, of_p.f - _with_fresh(f, of_p.z, noise)
     move = moments.mean - of_p.f.mean().item()
     error = math.hypot(excess.std().item(), offset.std().item()) / math.sqrt(n)
     # Where E f has not moved there is nothing to share.
@@ -255,9 +258,12 @@ def _afresh(
     )
 
 
-def _once(f: LatentCriterion, z: Tensor, noise: torch.Generator) -> Tensor:
-    """f with one fresh noise for each z (n, D), shape (n,), float64."""
-    return torch.cat([f.afresh(part, noise) for part in z.split(CHUNK)]).double()
+def _with_fresh(f: LatentCriterion, z: Tensor, noise: torch.Generator) -> Tensor:
+    """The mean of f over fresh noises for each z (n, D), shape (n,), float64."""
+    rounds = [
+        torch.cat([f.afresh(part, noise) for part in z.split(CHUNK)]) for _ in range(FRESH_NOISES)
+    ]
+    return torch.stack(rounds).double().mean(0)
 
 
 def _share_error(share: float, n: float) -> float:

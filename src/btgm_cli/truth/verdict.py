@@ -156,7 +156,8 @@ def _but_for_noise(verdict: Verdict, figures: Figures) -> Verdict:
         f"{share:.1%} ± {error:.1%} of the move of E f is owed to the fixed noise behind it: "
         f"with fresh noise E f is {figures.fresh_mean:.4g}"
     )
-    return Verdict(Status.UNDERTRAINED, why, ("f_samples",))
+    sure = abs(share) - 2 * error > LARGEST_NOISE_SHARE
+    return Verdict(Status.UNDERTRAINED, why, ("f_samples",) if sure else ("f_samples", "n_eval"))
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
