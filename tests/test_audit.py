@@ -249,6 +249,7 @@ def test_the_command_writes_its_figures_and_ends_by_the_verdict(here, capsys):
     assert (default / "audit.json").is_file()
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn_from_the_files_alone(here):
     from btgm_cli.report.audit import draw_audit
 

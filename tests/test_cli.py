@@ -243,6 +243,7 @@ def test_a_finished_run_can_be_loaded_and_redrawn_from_python(here):
     assert all(picture.stat().st_size > 5000 for picture in pictures)
 
 
+@pytest.mark.slow
 def test_a_run_killed_mid_training_resumes_to_the_same_numbers(here):
     """A real SIGKILL to a real process, once some steps of the second β are checkpointed."""
     slow = ["tuning.first_steps=400", PATH]

@@ -249,6 +249,7 @@ def test_a_disk_that_becomes_full_at_any_file(here, finished, capsys, monkeypatc
     assert k > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [6000, *map(slow, (1000, 20_000, 60_000))])
 def test_a_file_that_grows_too_large(here, finished, capsys, size):
     """Below a page nothing begins; then, in turn: the weights, the pictures."""

@@ -83,6 +83,7 @@ def test_where_the_data_are_they_are_tilted_to_the_same_kl(made_with_data):
     assert {"peak_real_0", "peak_real_tilt_mean"} <= set(curves)
 
 
+@pytest.mark.slow
 def test_fig2_tells_of_p_the_tuned_model_and_the_exact_tilt(made):
     table = pd.read_csv(made / "fig2.csv")
     assert table["criterion"].unique().tolist() == ["peak", "wednesday_excess"]
@@ -97,6 +98,7 @@ def test_fig2_tells_of_p_the_tuned_model_and_the_exact_tilt(made):
     assert "left out" in page
 
 
+@pytest.mark.slow
 def test_fig2_is_drawn_from_a_table_of_half_hours(made):
     curves = pd.read_csv(made / "curves.csv")
     assert len(curves) == 336

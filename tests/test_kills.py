@@ -148,7 +148,8 @@ def killed_and_resumed(command, path, moments, monkeypatch):
 @pytest.mark.parametrize(
     ("case", "stride"),
     [
-        ("smc", 12),
+        ("smc", 40),
+        pytest.param("smc", 12, marks=pytest.mark.slow),
         *(pytest.param(name, 1, marks=pytest.mark.slow) for name in CASES),
     ],
 )

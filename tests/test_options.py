@@ -31,6 +31,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_sweep_into_the_directory_of_another_is_refused(here, capsys):
     sweep = [*GAUSSIAN, *SMALL, "-m", "target.betas=[0],[0.0]", "out=sweep"]
     assert main(sweep) == 0

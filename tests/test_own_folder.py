@@ -100,6 +100,7 @@ def test_a_manifest_without_a_folder_is_read(home):
     assert main(["sample", "../run", "n=10", "out=draws.npz"]) in (0, 3)
 
 
+@pytest.mark.slow
 def test_a_relative_checkpoint_is_found_again(tmp_path, monkeypatch, capsys):
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     home.mkdir()

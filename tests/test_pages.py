@@ -24,6 +24,7 @@ def run_blocks(page: Path) -> dict:
     return names
 
 
+@pytest.mark.slow
 def test_the_readmes_python_block_runs(capsys):
     names = run_blocks(ROOT / "README.md")
     assert capsys.readouterr().out.startswith("ok ")

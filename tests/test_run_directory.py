@@ -180,7 +180,16 @@ def test_an_acceptance_that_no_row_was_made_with_is_not_read(run, learned):
     assert load_run(run).tuned().acceptance is None
 
 
-@pytest.mark.parametrize("left", [".hydra/config.yaml", ".lock", "run.log"])
+@pytest.mark.parametrize(
+    "left",
+    [
+        ".lock",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (".hydra/config.yaml", "run.log")
+        ),
+    ],
+)
 def test_what_a_kill_left_before_the_manifest_is_no_run(here, left):
     """Half a configuration, as a kill while it was written leaves it."""
     (here / "begun" / ".hydra").mkdir(parents=True)

@@ -232,6 +232,7 @@ def test_a_contradiction_that_no_single_wish_shows_is_named():
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(-0.9, 2.0), st.floats(-0.9, 2.0))
+@pytest.mark.slow
 def test_two_means_contradict_each_other_where_their_sum_cannot_be(a, b):
     """Of tanh(z₀) and −tanh(z₀): every mean in (−1, 1) can be, but not both above 0."""
     f = torch.tanh(3 * Z[:20_000, :1]) * torch.tensor([1.0, -1.0], dtype=torch.double)
