@@ -12,7 +12,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.seeds import derived_generator
-from btgm_cli.store.runs import read_table
+from btgm_cli.store.tables import read_table
 from btgm_cli.tilt.estimates import log_mean_weight
 from btgm_cli.truth.references import tilts_at
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from btgm_cli.core.results import PathPoint
 from btgm_cli.report import draw_all, draw_samples, pareto_figure, samples_figure, theory_figure
 from btgm_cli.store.rows import columns_of
-from btgm_cli.store.runs import PARETO, SUMMARY, THEORY, Run, salvage, samples_file
+from btgm_cli.store.runs import PARETO, SUMMARY, Run, salvage, samples_file
+from btgm_cli.store.tables import THEORY
 
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 FIGURES = [pareto_figure, theory_figure, samples_figure]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from btgm_cli.core.errors import SettingError
-from btgm_cli.store.runs import read_table, write_table
+from btgm_cli.store.tables import read_table, write_table
 
 
 class Table:

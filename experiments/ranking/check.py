@@ -19,7 +19,8 @@ from btgm_cli.cli import main
 from btgm_cli.report import save
 from btgm_cli.report.placing import label_points
 from btgm_cli.report.style import REFERENCE, in_house_style
-from btgm_cli.store.runs import read_run, write_table
+from btgm_cli.store.runs import read_run
+from btgm_cli.store.tables import write_table
 
 CRITERIA = [
     *(f"{kind}{digit}" for digit in (0, 1, 4, 8, 9) for kind in ("class", "log_class")),

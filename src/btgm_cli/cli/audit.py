@@ -25,7 +25,7 @@ from btgm_cli.core.results import Status
 from btgm_cli.core.target import Target
 from btgm_cli.report.audit import ABOUT, SEEN, TESTS, draw_audit
 from btgm_cli.store.files import file_hash, replacing, require_writable, write_json
-from btgm_cli.store.runs import finite_or_none, write_table
+from btgm_cli.store.tables import finite_or_none, write_table
 from btgm_cli.truth.audit_verdict import Audit, failed
 from btgm_cli.truth.verdict import Thresholds
 from btgm_cli.tuning.audit import audit

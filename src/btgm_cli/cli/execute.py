@@ -26,17 +26,8 @@ from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.lock import locked
 from btgm_cli.store.manifest import Manifest, claim
 from btgm_cli.store.paid import PAID
-from btgm_cli.store.runs import (
-    COST,
-    FLOWS,
-    REFERENCE,
-    SAMPLES,
-    SUMMARY,
-    THEORY,
-    TRACE,
-    read_run,
-    write_table,
-)
+from btgm_cli.store.runs import FLOWS, REFERENCE, SAMPLES, SUMMARY, read_run
+from btgm_cli.store.tables import COST, THEORY, TRACE, write_table
 from btgm_cli.truth.price import Price, prices
 from btgm_cli.truth.trust import TiltDraws
 from btgm_cli.tuned.model import TunedModel

@@ -34,7 +34,7 @@ from btgm_cli.core.results import Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report.ranking import ABOUT, NORMS, PICTURES, RANKING, draw_ranking
 from btgm_cli.store.files import replacing, require_free_of, require_writable, write_json
-from btgm_cli.store.runs import write_table
+from btgm_cli.store.tables import write_table
 from btgm_cli.tuning.checks import check_model, fitting
 from btgm_cli.tuning.ranking import (
     LEAST_DRAWS,

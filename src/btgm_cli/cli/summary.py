@@ -16,7 +16,7 @@ from btgm_cli import __version__
 from btgm_cli.cli.job import Job
 from btgm_cli.core.results import Figures, Status
 from btgm_cli.core.target import Target
-from btgm_cli.store.runs import finite_or_none
+from btgm_cli.store.tables import finite_or_none
 from btgm_cli.tuning import TuneResult
 
 

@@ -24,7 +24,7 @@ from btgm_cli.core.seeds import derived_generator
 CHUNK = 1000
 """Draws decoded at once outside training; bounds memory."""
 
-F_SAMPLES = 8
+F_SAMPLES = 64
 """Draws of x for each z where the decoder is stochastic and nobody says how many."""
 
 

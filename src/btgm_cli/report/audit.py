@@ -23,7 +23,7 @@ from btgm_cli.report.style import (
     flags,
     in_house_style,
 )
-from btgm_cli.store.runs import read_table
+from btgm_cli.store.tables import read_table
 
 ABOUT, TESTS, SEEN = "audit.json", "audit.csv", "audit.npz"
 """What the picture is drawn from."""

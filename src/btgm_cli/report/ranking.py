@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from btgm_cli.report import save
 from btgm_cli.report.style import REFERENCE, SMALL, TITLE, TUNED, Array, in_house_style
-from btgm_cli.store.runs import read_table
+from btgm_cli.store.tables import read_table
 
 RANKING, NORMS, ABOUT = "ranking.csv", "norms.npz", "ranking.json"
 PICTURES = ("ranking.png", "ranking.pdf")

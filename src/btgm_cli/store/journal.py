@@ -35,8 +35,8 @@ from btgm_cli.store.runs import (
     paid_file,
     read_rows,
     samples_file,
-    write_table,
 )
+from btgm_cli.store.tables import write_table
 from btgm_cli.tuned.flows import save_flow
 
 

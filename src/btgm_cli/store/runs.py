@@ -6,12 +6,8 @@ and samples are written before.
 
 from __future__ import annotations
 
-import io
 import json
-import math
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,21 +17,13 @@ import pandas as pd
 
 from btgm_cli.core.errors import BtgmError, DataError, SettingError
 from btgm_cli.core.results import PathPoint, Status
-from btgm_cli.store.files import replacing
 from btgm_cli.store.manifest import PARETO, Manifest, read_manifest
 from btgm_cli.store.rows import cell_as, columns_of, row_hash
+from btgm_cli.store.tables import THEORY, TRACE, parsed, read_table, require_columns
 
-TRACE, THEORY, COST = "trace.csv", "theory.csv", "cost.csv"
 SUMMARY = "summary.json"
 REFERENCE = "reference.npy"
 FLOWS, SAMPLES = "flow", "samples"
-
-_TILT = {"beta": float, "kl": float, "kl_se": float, "mean_f": float, "mean_f_se": float}
-COLUMNS: dict[str, dict[str, type]] = {
-    TRACE: {"pass": int, **_TILT, "var_f": float, "m3_f": float, "status": Status},
-    THEORY: {**_TILT, "log_z": float, "ess": float, "reliable": bool, "method": str},
-}
-"""What these tables must have, each column of its type; `pareto.csv` has a `PathPoint`'s."""
 
 SUMMED = {"model": str, "criterion": str, "status": Status}
 """What `summary.json` must have."""
@@ -154,7 +142,7 @@ def _whole_rows(
     """The rows that are as they were made, their numbers, and what is wrong with the others."""
     file, faults, kept = path / PARETO, list[DataError](), list[int]()
     if len(table.columns):
-        _require_columns(file, table, columns_of(PathPoint))
+        require_columns(file, table, columns_of(PathPoint))
     for k, row in enumerate(table.to_dict("records")):
         try:
             if k + 1 == len(table) and not file.read_bytes().endswith(b"\n"):
@@ -176,7 +164,7 @@ def _whole_rows(
     if len(kept) == len(table):
         return table, kept, faults
     # Types anew: a word among numbers made the whole column words.
-    return _parsed(table.iloc[kept].to_csv(index=False)), kept, faults
+    return parsed(table.iloc[kept].to_csv(index=False)), kept, faults
 
 
 def read_summary(path: Path, manifest: Manifest | None = None) -> dict[str, Any]:
@@ -248,60 +236,3 @@ def paid_file(path: Path, index: int) -> Path:
 def samples_file(path: Path, index: int) -> Path:
     """The draws shown for row `index` of `pareto.csv`."""
     return path / SAMPLES / f"{index:03d}.npy"
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV with every float exactly as it was written; empty if there is no such file.
-
-    Raises:
-        DataError: it is damaged, or a table of a run that lacks a column or has an odd cell.
-    """
-    if not path.is_file():
-        return pd.DataFrame()
-    try:
-        table = _parsed(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, OverflowError, pd.errors.ParserWarning) as error:
-        told = str(error).strip().replace("\n", " ")
-        raise DataError(path, f"is damaged ({told})") from error
-    columns = COLUMNS.get(path.name, {})
-    _require_columns(path, table, list(columns))
-    for name, kind in columns.items():
-        for k, cell in enumerate(table[name]):
-            try:
-                cell_as(kind, cell, name)
-            except ValueError as error:
-                raise DataError(path, f"row {k}: {error}") from error
-    return table
-
-
-def _parsed(text: str) -> pd.DataFrame:
-    """A table from CSV, its numbers by Python's own rules: pandas' are not always exact."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        table = pd.read_csv(io.StringIO(text), index_col=False, dtype=object)
-    return pd.DataFrame({name: _typed(table[name]) for name in table})
-
-
-def _typed(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Words as whole numbers, numbers or truth values, if all of them are."""
-    for kind in (int, float):
-        with suppress(ValueError):
-            return column.astype(kind)
-    return column == "True" if set(column) <= {"True", "False"} else column
-
-
-def _require_columns(path: Path, table: pd.DataFrame, columns: list[str]) -> None:
-    for name in columns:
-        if name not in table:
-            raise DataError(path, f"has no column {name}")
-
-
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as CSV, atomically, floats with every digit."""
-    with replacing(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
-
-
-def finite_or_none(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

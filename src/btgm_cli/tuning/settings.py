@@ -34,7 +34,7 @@ class Tuning:
             surrogate; where all draws are accepted it is reparametrised, or score where f has no
             gradient.
         n_learn: draws at each β whose f the surrogate asks for.
-        f_samples: draws of x for each z behind f̂ (Eq. 10); null is 1, or 8 for a stochastic
+        f_samples: draws of x for each z behind f̂ (Eq. 10); null is 1, or 64 for a stochastic
             decoder.
         average: share of the steps, the last ones, whose weights are averaged into the result.
         min_acceptance_rate: smallest share of draws that learned acceptance may keep; at 1 the

@@ -11,32 +11,29 @@ from typing import Any
 import torch
 
 from btgm_cli.core.contracts import ReferenceSource
-from btgm_cli.core.errors import SettingError
-from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
+from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Effort, Journal, Moments, PathPoint, Progress
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.truth.evaluation import examine
-from btgm_cli.truth.references import Estimated, reference_for
+from btgm_cli.truth.references import reference_for
 from btgm_cli.truth.verdict import judge
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning.fitting import (
     N_GUARD,
-    N_PRIOR,
     STEPS,
     Pairs,
     calibrate,
     fit_acceptance,
     is_needed,
 )
+from btgm_cli.tuning.known import KnownOfPrior
 from btgm_cli.tuning.learning import Lesson, pairs_of
 from btgm_cli.tuning.problem import Problem
+from btgm_cli.tuning.resumed import require_same
 from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.surrogate import Pool, state_of
 from btgm_cli.tuning.training import Schedule, Trained, Training, train, warm_share
-
-SAME = 1e-6
-"""Relative difference of a β that is still the same."""
 
 
 class Visits:
@@ -69,9 +66,8 @@ class Visits:
         self.weights: tuple[float, ...] = ()
         self.points: list[PathPoint] = []
         self._passes, self._journal, self._observe = passes, journal, observe
-        self._prior_pairs: Pairs | None = None
-        self._prior_charged = False
-        self._paid: list[Pairs] = []
+        self._known = self._known_of_prior()
+        self._asked: list[Pairs] = []
 
     @property
     def tuned(self) -> TunedModel:
@@ -97,7 +93,7 @@ class Visits:
     ) -> None:
         """Go on with another sum of the same terms, and its exact tilt."""
         self.f, self._reference, self.weights = f, reference, weights
-        self._prior_pairs, self._prior_charged, self._paid = None, False, []
+        self._known, self._asked = self._known_of_prior(), []
 
     def remembering(self, f: LatentCriterion, *weights: float) -> LatentCriterion:
         """F, evaluated once alone where the journal keeps what has been paid for.
@@ -118,7 +114,7 @@ class Visits:
         finished = self._journal.points() if self._journal else []
         if index < len(finished):
             point = finished[index]
-            self._check_same(point, beta)
+            require_same(point, index, (beta, *self.weights), self.settings, self.acceptance)
             self._take_over(point)
         else:
             point = self._tune_at(index, beta, enough)
@@ -126,7 +122,7 @@ class Visits:
                 self._journal.add_point(index, point)
         self.points.append(point)
         if point.paid:
-            self._paid.append(pairs_of(point.paid, self._problem.device))
+            self._asked.append(pairs_of(point.paid, self._problem.device))
         return point
 
     def _take_over(self, point: PathPoint) -> None:
@@ -135,23 +131,8 @@ class Visits:
         if self.acceptance:
             self.acceptance.load_state_dict(point.acceptance_state)
             fitted = self.acceptance.beta.item() == point.beta != 0
-            self._prior_charged = self._prior_charged or fitted
+            self._known.charged = self._known.charged or fitted
         self.reference.at(point.beta)  # what it spends depends on what it has been asked
-
-    def _check_same(self, point: PathPoint, beta: float) -> None:
-        """A row counts as finished only for the tilt, and the kind of model, that is asked for."""
-        row = f"resume: row {len(self.points)}"
-        found, asked = (point.beta, *point.weights), (beta, *self.weights)
-        told, wanted = (", ".join(f"{value:.6g}" for value in tilt) for tilt in (found, asked))
-        same = len(found) == len(asked) and all(map(_is_same, found, asked))
-        if not same:
-            expected = f"the run has β and weights {told} there; choose another directory"
-            raise SettingError(row, wanted, expected)
-        if bool(self.acceptance) != bool(point.acceptance_state):
-            expected = "the run was tuned with another one; choose another directory"
-            raise SettingError(
-                f"{row}: tuning.min_acceptance_rate", self.settings.min_acceptance_rate, expected
-            )
 
     def _tune_at(self, index: int, beta: float, enough: Callable[[Moments], bool]) -> PathPoint:
         started = time.perf_counter()
@@ -210,11 +191,11 @@ class Visits:
         self, acceptance: Acceptance, index: int, training: Training, settings: Tuning
     ) -> Trained:
         """Learn f, let the flow follow what was learned, and calibrate the acceptance."""
-        prior, evals = self._known_of_prior()
+        prior, evals = self._known.shared(self.reference, self.settings.n_reference)
         lesson = Lesson(
             self.f,
             acceptance,
-            Pool(prior, self._paid),
+            Pool(prior, self._asked),
             training,
             settings,
             lambda *purpose: self.generator(*purpose, index),
@@ -241,17 +222,12 @@ class Visits:
         log_z = self.reference.at(beta).log_z
         if not is_needed(self.f, self.flow, beta, log_z, generator):
             return N_GUARD
-        evals = N_GUARD
-        if self._prior_pairs is None:
-            self._prior_pairs = self._prior_draws(N_PRIOR)
-        if not self._prior_charged:  # to the β that needs them first
-            evals += N_PRIOR
-            self._prior_charged = True
-        evals += fit_acceptance(
+        prior, evals = self._known.apart()
+        evals += N_GUARD + fit_acceptance(
             acceptance,
             self.f,
             training.seen.pairs(),
-            self._prior_pairs,
+            prior,
             beta,
             STEPS * training.step,
             generator,
@@ -260,19 +236,9 @@ class Visits:
             acceptance, self.f, self.flow, self.settings.min_acceptance_rate, generator
         )
 
-    def _known_of_prior(self) -> tuple[Pairs, int]:
-        """Draws of p with their f, those of the reference if it has any, and what they cost."""
-        if isinstance(self.reference, Estimated):
-            shown = self.reference.prior.shown()
-            return (shown.z, shown.f), 0
-        if self._prior_pairs is None:
-            self._prior_pairs = self._prior_draws(self.settings.n_reference)
-        return self._prior_pairs, 0 if self._paid else self.settings.n_reference
-
-    def _prior_draws(self, n: int) -> Pairs:
-        """Draws of p with f, for the acceptance alone: the reference has its own."""
-        z = self.f.model.sample_prior(n, self.generator("acceptance", "prior"))
-        return z, evaluate(self.remembering(self.f, *self.weights), z)
+    def _known_of_prior(self) -> KnownOfPrior:
+        f = self.remembering(self.f, *self.weights)
+        return KnownOfPrior(f, lambda: self.generator("acceptance", "prior"))
 
     def _training(self, index: int, beta: float) -> tuple[Training, Tuning]:
         """A fresh training of the flow, and its settings."""
@@ -315,8 +281,3 @@ class Visits:
     def generator(self, *purpose: object) -> torch.Generator:
         """For one purpose, such as that of one visit."""
         return derived_generator(self._problem.seed, *purpose, device=self._problem.device)
-
-
-def _is_same(one: float, other: float) -> bool:
-    """Up to the rounding of another machine, from whose figures β and weights are solved for."""
-    return math.isclose(one, other, rel_tol=SAME)

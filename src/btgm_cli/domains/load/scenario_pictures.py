@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from btgm_cli.domains.load.week_axes import SHOWN, band_handles, draw_band, draw_weeks, week_axes
 from btgm_cli.report import save
 from btgm_cli.report.style import REFERENCE, SMALL, TITLE, TUNED, column, in_house_style, title
-from btgm_cli.store.runs import read_summary, read_table
+from btgm_cli.store.runs import read_summary
+from btgm_cli.store.tables import read_table
 
 SCENARIOS, BANDS = "scenarios.csv", "scenarios_bands.csv"
 

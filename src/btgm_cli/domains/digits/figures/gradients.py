@@ -22,7 +22,7 @@ from btgm_cli.report.marks import handle
 from btgm_cli.report.style import REFERENCE, SMALL, TITLE, TUNED, in_house_style
 from btgm_cli.store.files import write_text
 from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.store.runs import read_table, write_table
+from btgm_cli.store.tables import read_table, write_table
 from btgm_cli.tuning.ranking import Look, look, rank, walk
 
 CUT, BINS = 15.0, 60

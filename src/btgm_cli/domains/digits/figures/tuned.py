@@ -14,7 +14,7 @@ from btgm_cli.report import save
 from btgm_cli.report.figure import path_of
 from btgm_cli.store.files import write_text
 from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.store.runs import write_table
+from btgm_cli.store.tables import write_table
 
 
 @dataclass(frozen=True)

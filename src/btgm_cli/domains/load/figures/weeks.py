@@ -30,7 +30,8 @@ from btgm_cli.report.figure import path_of
 from btgm_cli.store.checkpoints import find_checkpoint
 from btgm_cli.store.files import write_text
 from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.store.runs import REFERENCE, read_array, read_table, write_table
+from btgm_cli.store.runs import REFERENCE, read_array
+from btgm_cli.store.tables import read_table, write_table
 from btgm_cli.truth.references import tilts_at
 
 CURVES = "curves.csv"
