@@ -10,7 +10,7 @@ from btgm_cli import Status, audit, load_criterion, load_model
 from btgm_cli.cli import main
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.store.tables import read_table
-from tests.test_audit import BETA, tilt
+from tests.test_audit import BETA, DIM, N, tilt
 
 ASK = ["model=gaussian", "model.latent_dim=4", "criterion=linear", f"target.betas=[{BETA}]"]
 

@@ -16,7 +16,7 @@ import pytest
 
 from btgm_cli.cli import main
 from btgm_cli.store import paid
-from btgm_cli.tuning import fitting, visit
+from btgm_cli.tuning import fitting, known
 
 TINY = [
     *("threads=1", "samples=4", "flow.depth=2", "flow.hidden=[8]", "tuning.n_eval=200"),
@@ -87,7 +87,7 @@ def working_in(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(paid, "EVERY", 0.2)
-    monkeypatch.setattr(visit, "N_PRIOR", 3000)
+    monkeypatch.setattr(known, "N_PRIOR", 3000)
     monkeypatch.setattr(fitting, "N_OFFERED", 20_000)
     monkeypatch.setattr(fitting, "N_CALIBRATE", 20_000)
     (folder / "criterion").mkdir()

@@ -15,6 +15,7 @@ from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.domains.combined.criteria import Affine
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, training, tune
+from btgm_cli.tuning.settings import FirstBeta
 
 DIM = 4
 QUICK = Tuning(
@@ -94,7 +95,9 @@ def test_a_kl_beyond_the_criterions_bound_is_told_instead_of_chased():
 
 
 def test_too_few_passes_are_a_status_with_a_remedy():
-    result = quick(Quadratic(1.0), Target(C_D=3.0), replace(QUICK, max_updates=1))
+    result = quick(
+        Quadratic(1.0), Target(C_D=3.0), replace(QUICK, max_updates=1, first_beta="second_order")
+    )
     assert result.status is Status.UNDERTRAINED
     assert result.remedy == "tuning.max_updates=2 tuning.steps=240"
 
@@ -169,7 +172,7 @@ def clone(state):
 @pytest.mark.parametrize(("shift", "goal"), [(0.0, 1.0), (-1.0, 0.0), (99.0, 100.0)])
 def test_a_constant_in_f_changes_nothing(shift, goal):
     """f + c has the tilts of f: the same path of β, whatever C_f is beside the distance to it."""
-    settings = replace(QUICK, first_steps=60, steps=30, max_updates=2)
+    settings = replace(QUICK, first_steps=60, steps=30, max_updates=2, first_beta="second_order")
     plain = quick(Linear(), Target(C_f=1.0), settings)
     shifted = quick(Affine(Linear(), 1.0, shift), Target(C_f=goal), settings)
     assert [row["beta"] for row in shifted.trace] == pytest.approx(
@@ -339,3 +342,27 @@ def test_the_tuned_model_draws_what_its_density_says():
 
 def test_the_yamls_defaults_are_pythons():
     assert compose_config("run", []).tuning == asdict(Tuning())
+
+
+def test_a_search_begins_where_the_reference_has_the_target():
+    """A softplus, of which the second-order model at p thinks far too little."""
+
+    def skewed(x):
+        return torch.nn.functional.softplus(4 * x[:, 0] - 6)
+
+    traces = {}
+    for first in FirstBeta:
+        result = tune(
+            Gaussian(2),
+            skewed,
+            target=Target(C_D=1.0),
+            flow=InverseAutoregressive(2, depth=2, hidden=[16]),
+            settings=replace(QUICK, n_reference=20_000, n_particles=2000, first_beta=first),
+        )
+        traces[first] = result.trace
+        assert result.trace[0]["proposed_by"] == first
+        assert {row["proposed_by"] for row in result.trace[1:]} <= {"second_order", ""}
+    begun, misled = (traces[first][1] for first in FirstBeta)
+    assert abs(begun["kl"] - 1) < 0.1
+    assert misled["kl"] > 10
+    assert len(traces[FirstBeta.REFERENCE]) < len(traces[FirstBeta.SECOND_ORDER])

@@ -186,7 +186,7 @@ def strategy_for(problem: Problem) -> Strategy:
         return Path(target.path)
     if target.at_least is not None:
         return SeveralTargets(problem)
-    return OneTarget(goal_of(target, settings), settings.max_updates)
+    return OneTarget(goal_of(target, settings), settings.max_updates, settings.first_beta)
 
 
 def _remedy(verdict: Verdict, settings: Tuning) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from btgm_cli.core.results import Moments, PathPoint, Status, Verdict
 from btgm_cli.core.target import Target
 from btgm_cli.tilt import search as second_order
 from btgm_cli.tilt.search import Goal, Quantity, Search
-from btgm_cli.tuning.feasibility import Bound, bound
-from btgm_cli.tuning.settings import Tuning
+from btgm_cli.tuning.feasibility import Bound, prospect
+from btgm_cli.tuning.settings import FirstBeta, Tuning
 from btgm_cli.tuning.strategy import UNFINISHED, Outcome, Row, Tilt
 from btgm_cli.tuning.visit import Visits
 
@@ -31,15 +31,18 @@ class OneTarget:
     Args:
         goal: what to meet.
         max_updates: visits after the one of p before giving up.
+        first_beta: what proposes the first β.
     """
 
     goal: Goal
     max_updates: int
+    first_beta: FirstBeta
     passes: None = None
     f_evals: int = 0
     _search: Search | None = None
     _state: Row | None = None
     _most: Bound | None = None
+    _proposed_by: FirstBeta = FirstBeta.SECOND_ORDER
 
     def first(self, visits: Visits) -> Tilt:
         """P itself."""
@@ -49,8 +52,7 @@ class OneTarget:
         """Where the search sends us from the last point."""
         moments = visits.points[-1].figures.moments
         if self._search is None:
-            search = second_order.init(self.goal, moments)
-            self._most = None if search.converged else bound(self.goal, visits.reference)
+            search = self._begun(moments, visits)
         else:
             search = second_order.update(self._search, moments)
         self._search, self._state = search, _state(search, moments)
@@ -58,9 +60,25 @@ class OneTarget:
             return None
         return Tilt(search.beta, self._precise)
 
+    def _begun(self, moments: Moments, visits: Visits) -> Search:
+        """The search at p: the reference knows where to begin, if it sees as far."""
+        search = second_order.init(self.goal, moments)
+        if search.converged:
+            return search
+        ahead = prospect(self.goal, visits.reference)
+        self._most = ahead.most
+        if ahead.beta is None or self.first_beta is FirstBeta.SECOND_ORDER:
+            return search
+        self._proposed_by = FirstBeta.REFERENCE
+        return replace(search, beta=ahead.beta)
+
     def row(self) -> Row:
-        """The search after the last visit; `lower`, `upper` and `next_beta` are its bracket."""
-        return self._state or {}
+        """The search after the last visit: its bracket, the next β and what proposed it."""
+        row = dict(self._state or {})
+        if row:
+            row["proposed_by"] = "" if row["converged"] else str(self._proposed_by)
+            self._proposed_by = FirstBeta.SECOND_ORDER
+        return row
 
     def outcome(self, points: Sequence[PathPoint]) -> Outcome:
         """Met, missed, or out of reach."""

@@ -18,6 +18,13 @@ class Gradient(StrEnum):
     SCORE = "score"
 
 
+class FirstBeta(StrEnum):
+    """What proposes the first β towards a target; all later ones are second-order updates."""
+
+    REFERENCE = "reference"
+    SECOND_ORDER = "second_order"
+
+
 @dataclass(frozen=True)
 class Tuning:
     """Settings of Algorithm 1 and of the training inside it.
@@ -43,6 +50,8 @@ class Tuning:
             tolerance needs them).
         n_reference: draws of p behind the importance-sampling reference.
         n_particles: particles of the tempered SMC that takes over where that fails.
+        first_beta: towards one target, begin where the reference has it, which takes one training
+            or two; or by the second-order model at p, as the paper does.
         tolerance: relative error at which a target counts as met.
         max_updates: passes of Algorithm 1 before giving up.
         checkpoint_every: steps between training checkpoints.
@@ -73,6 +82,7 @@ class Tuning:
     n_eval: int = 10_000
     n_reference: int = 50_000
     n_particles: int = 8000
+    first_beta: FirstBeta = FirstBeta.REFERENCE
     tolerance: float = 0.01
     max_updates: int = 12
     checkpoint_every: int = 200
@@ -82,6 +92,10 @@ class Tuning:
             expected = f"choose one of {', '.join(Gradient)}"
             raise SettingError("tuning.gradient", self.gradient, expected)
         object.__setattr__(self, "gradient", Gradient(self.gradient))
+        if self.first_beta not in list(FirstBeta):
+            expected = f"choose one of {', '.join(FirstBeta)}"
+            raise SettingError("tuning.first_beta", self.first_beta, expected)
+        object.__setattr__(self, "first_beta", FirstBeta(self.first_beta))
         for field in fields(self):
             value = getattr(self, field.name)
             if str(field.type).startswith("int") and value is not None and value < 1:

@@ -17,7 +17,7 @@ from btgm_cli.tilt.multipliers import solve
 from btgm_cli.tilt.search import Goal, Quantity
 from btgm_cli.truth.references import reference_for
 from btgm_cli.tuning.contradiction import Contradiction, find_contradiction
-from btgm_cli.tuning.feasibility import Bound, bound
+from btgm_cli.tuning.feasibility import Bound, prospect
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.strategy import UNFINISHED, Outcome, Row, Tilt
 from btgm_cli.tuning.visit import Visits
@@ -157,7 +157,7 @@ class SeveralTargets:
         if total.std() < CONSTANT * deviations:  # the terms cancel: no tilt moves their sum
             return Bound(total.mean().item(), 0.0)
         reference = self._reference_of(weights)
-        most = bound(Goal(Quantity.MEAN, asked), reference)
+        most = prospect(Goal(Quantity.MEAN, asked), reference).most
         self.f_evals += reference.f_evals
         return most
 
