@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -176,3 +177,17 @@ def test_a_run_whose_smc_gets_no_further_ends_with_a_verdict_and_all_files(
         assert not theory["reliable"].iloc[-1]
     else:
         assert table["ref_reliable"].all()
+
+
+def test_every_step_keeps_to_weights_with_a_variance():
+    """f = x₀²/2 widens N(0, 1) to 1/(1 − β), where the weights e^{Δβ f} have none from (1 − β)/2 on.
+
+    Of 20,000 draws a first step of 0.8 seems safe: a sixth of them is effective.
+    """
+    for seed in range(4):
+        latent = LatentCriterion(Gaussian(2), lambda x: 0.5 * x[:, 0].square())
+        smc = Estimated(latent, n=20_000, n_particles=4000, seed=seed).smc
+        smc.at(0.9)
+        betas = [rung.beta for rung in smc.ladder]
+        for low, high in pairwise(betas):
+            assert high - low < 0.5 * (1 - low)

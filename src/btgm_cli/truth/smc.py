@@ -17,7 +17,7 @@ from torch import Tensor
 
 from btgm_cli.core.results import Particles, Reference
 from btgm_cli.tilt.bisection import bisect, half
-from btgm_cli.tilt.estimates import few_repeats, systematic
+from btgm_cli.tilt.estimates import few_repeats, pareto_k, systematic
 from btgm_cli.truth.moves import Moves, ParticleCriterion
 
 POPULATIONS = 8
@@ -32,6 +32,10 @@ LARGEST_LOG_Z_SE = 0.1
 
 RUNG_ESS = 0.8
 """Share of the particles that stays effective from one tilt of the ladder to the next."""
+
+LARGEST_RUNG_K = 0.3
+"""Pareto k̂ of the weights of a step; the first, which of many draws keeps few, is far beyond it
+where f grows without bound."""
 
 MOST_RUNGS = 500
 
@@ -194,6 +198,7 @@ class TemperedSMC:
         rung = self.ladder[-1]
         # A rung with more particles than the next can afford to lose as many.
         step = _safe_step(rung.f, RUNG_ESS * self._particles / rung.f.shape[-1])
+        step = _tame_step(rung.f.flatten(), step)
         log_w = step * rung.f
         log_z = rung.log_z + torch.logsumexp(log_w, -1) - math.log(log_w.shape[-1])
         rows = [
@@ -228,6 +233,19 @@ def _safe_step(f: Tensor, share: float) -> float:
     while effective(high) > share and high * spread < 1e6:
         low, high = high, 2 * high
     return half(*bisect(lambda step: effective(step) > share, low, high, 40))
+
+
+def _tame_step(f: Tensor, most: float) -> float:
+    """The largest Δβ, up to `most`, at which the weights e^{Δβ f} have a variance, and to spare.
+
+    Of many draws a few effective ones may seem enough, where f grows without bound; what is yet to
+    come of such a tail is not in the spread of the populations.
+    """
+
+    def tame(step: float) -> bool:
+        return pareto_k(step * f) <= LARGEST_RUNG_K
+
+    return most if tame(most) else half(*bisect(tame, 0.0, most, 12))
 
 
 def _unknown(found: Reference) -> Reference:
