@@ -180,7 +180,7 @@ def test_a_run_whose_smc_gets_no_further_ends_with_a_verdict_and_all_files(
 
 
 def test_every_step_keeps_to_weights_with_a_variance():
-    """f = x₀²/2 widens N(0, 1) to 1/(1 − β), where the weights e^{Δβ f} have none from (1 − β)/2 on.
+    """f = x₀²/2 widens N(0, 1) to 1/(1 − β), where weights e^{Δβ f} have none from (1 − β)/2 on.
 
     Of 20,000 draws a first step of 0.8 seems safe: a sixth of them is effective.
     """
