@@ -69,16 +69,16 @@ class Tuning:
         btgm_cli.core.errors.SettingError: tuning.gradient='newton': choose one of auto, ...
     """
 
-    first_steps: int = 700
-    steps: int = 450
+    first_steps: int = 1100
+    steps: int = 650
     batch_size: int = 128
     learning_rate: float = 2e-3
     anneal: float = 0.3
     average: float = 0.3
     gradient: Gradient = Gradient.AUTO
-    n_learn: int = 6000
+    n_learn: int = 8000
     f_samples: int | None = None
-    min_acceptance_rate: float = 0.1
+    min_acceptance_rate: float = 0.2
     n_eval: int = 10_000
     n_reference: int = 50_000
     n_particles: int = 8000
