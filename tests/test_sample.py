@@ -142,6 +142,15 @@ def test_the_run_leaves_its_prices(run):
     assert table.loc["smc", "each"] > table.loc["tuned + corrected", "each"]
 
 
+def test_more_draws_than_the_disk_holds_are_refused_before_any_work(run, tmp_path, capsys):
+    out = tmp_path / "new" / "draws.npz"
+    assert main(["sample", str(run), "n=100000000000000", f"out={out}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("btgm sample: n=100000000000000: needs ")
+    assert "GB are free" in line
+    assert not list(tmp_path.iterdir())
+
+
 def test_corrected_draws_are_judged_by_what_they_are(run, tmp_path, monkeypatch, capsys):
     """Against a wrong E f they are not the exact tilt's; those not corrected claim nothing."""
 

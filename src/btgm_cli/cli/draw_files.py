@@ -15,7 +15,7 @@ import pandas as pd
 
 from btgm_cli.cli.draw_parts import FIELDS, DrawParts, read_part
 from btgm_cli.core.errors import SettingError
-from btgm_cli.store.files import remove_leftovers_of, replacing, require_writable
+from btgm_cli.store.files import remove_leftovers_of, replacing, require_room, require_writable
 
 BYTES_PER_FILE = 200_000_000
 """About; more draws go to the next file."""
@@ -41,6 +41,7 @@ class DrawFiles:
         _check_format(path, shape)
         require_writable("out", path.parent)
         each = 4 * math.prod(shape) + 64
+        require_room("n", n, 2 * n * each, path.parent)  # the parts, and the files made of them
         per_file = max(1, BYTES_PER_FILE // each)
         per_part = min(per_file, MOST_PER_PART, max(1, BYTES_PER_PART // each))
         self.parts_each = per_file // per_part

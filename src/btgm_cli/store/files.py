@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -82,6 +83,27 @@ def require_writable(setting: str, folder: Path) -> None:
     except OSError as error:
         told = str(WriteError(there, error.errno or 0))
         raise SettingError(setting, str(folder), told) from error
+
+
+def require_room(setting: str, value: object, needed: float, folder: Path) -> None:
+    """Refuse what the disk of a folder, which may be yet to be made, cannot hold.
+
+    Args:
+        setting: its name.
+        value: what it is.
+        needed: bytes.
+        folder: where to write.
+
+    Raises:
+        SettingError: says how much is needed, and how much there is.
+    """
+    there = folder.absolute()
+    while not _exists(there):
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        expected = f"needs {needed / 1e9:,.0f} GB in {folder}, and {free / 1e9:,.0f} GB are free"
+        raise SettingError(setting, value, f"{expected}; give less, or choose another place")
 
 
 def _exists(path: Path) -> bool:
