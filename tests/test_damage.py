@@ -109,8 +109,12 @@ def kinds(name):
     return {**DAMAGE, **own, "folder": None}
 
 
+def place(run, name):
+    return min((run / "paid").iterdir()) if name == PAID else run / name
+
+
 def damage(run, name, kind):
-    file = min((run / "paid").iterdir()) if name == PAID else run / name
+    file = place(run, name)
     content = file.read_bytes()
     how = kinds(name)[kind]
     file.unlink()
@@ -214,7 +218,7 @@ def verdict(command, name, expected, capsys):
         return f"tracebacks: {type(error).__name__}: {error}"
     lines = (capsys.readouterr().err if told is None else told).splitlines()
     if found[0] == 2:
-        named = len(lines) == 1 and name in lines[0]
+        named = len(lines) == 1 and ("run/paid/" if name == PAID else name) in lines[0]
         return "one clear line" if named else f"tracebacks: {lines}"
     if found == expected[command]:
         return "as if whole"
@@ -267,12 +271,13 @@ def test_every_damage_to_every_file(run, expected, capsys, name, kind, command):
 def test_any_cut_and_any_byte(run, expected, capsys, seed):
     rng = np.random.default_rng(seed)
     name = ALL[rng.integers(len(ALL))]
-    kept = (run / name).read_bytes()
+    file = place(run, name)
+    kept = file.read_bytes()
     at = int(rng.integers(len(kept) or 1))
     other = kept[:at] + rng.bytes(1) + kept[at + 1 :] if seed % 2 else kept[:at]
     if other == kept:
         other = kept + b"\n"
-    (run / name).write_bytes(other)
+    file.write_bytes(other)
     command = list(MUST_TELL)[rng.integers(4)]
     judge(run, name, "any", command, expected, capsys)
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from btgm_cli.core.errors import DataError
 from btgm_cli.store.files import file_hash, replacing
 from btgm_cli.store.manifest import Manifest
 
@@ -74,6 +75,8 @@ class PaidValues:
         known: dict[str, Tensor] = {}
         wrong: list[str] = []
         for file in sorted(self.folder.glob("*.safetensors")):
+            if file.is_dir():  # where the same values would be written again
+                raise DataError(file, "is a folder; remove it")
             fault = self._fault(file)
             if fault:
                 wrong.append(f"{file}: {fault}; what it held is evaluated again")
