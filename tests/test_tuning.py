@@ -360,9 +360,11 @@ def test_a_search_begins_where_the_reference_has_the_target():
             settings=replace(QUICK, n_reference=20_000, n_particles=2000, first_beta=first),
         )
         traces[first] = result.trace
+        if first is FirstBeta.REFERENCE:
+            assert abs(result.reference.at(result.trace[1]["beta"]).kl - 1) < 1e-3
         assert result.trace[0]["proposed_by"] == first
         assert {row["proposed_by"] for row in result.trace[1:]} <= {"second_order", ""}
     begun, misled = (traces[first][1] for first in FirstBeta)
-    assert abs(begun["kl"] - 1) < 0.1
+    assert begun["kl"] < 2
     assert misled["kl"] > 10
     assert len(traces[FirstBeta.REFERENCE]) < len(traces[FirstBeta.SECOND_ORDER])

@@ -34,8 +34,7 @@ RUNG_ESS = 0.8
 """Share of the particles that stays effective from one tilt of the ladder to the next."""
 
 LARGEST_RUNG_K = 0.3
-"""Pareto k̂ of the weights of a step; the first, which of many draws keeps few, is far beyond it
-where f grows without bound."""
+"""Pareto k̂ of the weights of the first step, which of many draws keeps few."""
 
 MOST_RUNGS = 500
 
@@ -198,7 +197,8 @@ class TemperedSMC:
         rung = self.ladder[-1]
         # A rung with more particles than the next can afford to lose as many.
         step = _safe_step(rung.f, RUNG_ESS * self._particles / rung.f.shape[-1])
-        step = _tame_step(rung.f.flatten(), step)
+        if rung.f.shape[-1] > self._particles:
+            step = _tame_step(rung.f.flatten(), step)
         log_w = step * rung.f
         log_z = rung.log_z + torch.logsumexp(log_w, -1) - math.log(log_w.shape[-1])
         rows = [
@@ -245,7 +245,8 @@ def _tame_step(f: Tensor, most: float) -> float:
     def tame(step: float) -> bool:
         return pareto_k(step * f) <= LARGEST_RUNG_K
 
-    return most if tame(most) else half(*bisect(tame, 0.0, most, 12))
+    # Never far below: where most of the tail is equal no k̂ tells anything.
+    return most if tame(most) else half(*bisect(tame, most / 4, most, 12))
 
 
 def _unknown(found: Reference) -> Reference:
