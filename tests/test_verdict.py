@@ -182,9 +182,10 @@ def plateau(x):
     return 7 * torch.sigmoid(60 * (x[:, 0] - 2.9)) + 1e-3 * x[:, 1]
 
 
-def test_a_criterion_whose_gradient_leads_nowhere_is_undertrained():
+def test_a_criterion_whose_gradient_leads_nowhere_is_told():
     result = run(plateau, Target(betas=[1.0]), replace(QUICK, n_reference=100_000))
-    assert result.status is Status.UNDERTRAINED
+    # Particles of the SMC hardly cross the cliff either, so that it may not be trusted to judge.
+    assert result.status in (Status.UNDERTRAINED, Status.UNRELIABLE_REFERENCE)
 
 
 @pytest.mark.parametrize("target", [Target(C_D=1.0), Target(betas=[0.0, 1.0, 2.0])])
