@@ -126,6 +126,7 @@ def test_energy_peak_asks_for_a_thousand_scenarios():
     assert (cfg.scenarios.n, cfg.target.rho) == (1000, 0.01)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_dated_curves_in_kw(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

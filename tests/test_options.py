@@ -41,6 +41,7 @@ def test_a_sweep_into_the_directory_of_another_is_refused(here, capsys):
     assert {path: path.stat().st_mtime_ns for path in (here / "sweep").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_out_is_never_taken_for_a_group_of_options(here):
     (here / "out").mkdir()
     (here / "out" / "other.yaml").write_text("a: 1\n")

@@ -344,6 +344,7 @@ def test_the_yamls_defaults_are_pythons():
     assert compose_config("run", []).tuning == asdict(Tuning())
 
 
+@pytest.mark.slow
 def test_a_search_begins_where_the_reference_has_the_target():
     """A softplus, of which the second-order model at p thinks far too little."""
 
