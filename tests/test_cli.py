@@ -115,6 +115,7 @@ def test_the_gan_is_tuned_against_importance_sampling(here):
     assert len(summary["checkpoint_hash"]) == len(summary["classifier_hash"]) == 64
 
 
+@pytest.mark.slow
 def test_several_wishes_at_once_from_the_command_line(here, capsys):
     terms = ["criterion=sum", "criterion@criterion.terms.first=linear"]
     terms += ["criterion@criterion.terms.second=quadratic", "tuning.n_reference=20000"]
@@ -273,6 +274,7 @@ def test_a_run_killed_mid_training_resumes_to_the_same_numbers(here):
     assert not (killed / "flow" / "training.pt").exists()
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_no_number(here):
     _, run = run_in("done", PATH)
     before = (run / "pareto.csv").read_bytes()

@@ -152,6 +152,7 @@ def test_a_run_leaves_dated_curves_in_kw(tmp_path, monkeypatch):
     assert np.load("run/reference.npy").shape == (1000, 12)
 
 
+@pytest.mark.slow
 def test_curves_of_p_do_not_pass_for_curves_that_nothing_can_make(tmp_path, monkeypatch, capsys):
     """After an infeasible target the last β is 0, and the tuned model is p."""
     monkeypatch.chdir(tmp_path)

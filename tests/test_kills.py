@@ -213,7 +213,14 @@ def test_a_resumed_run_pays_for_what_was_left(whole):
     assert counted.asked - asked >= of_reference > 2000
 
 
-@pytest.mark.parametrize("fault", ["empty", "cut", "garbage", "another value", "of another run"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "another value",
+        "of another run",
+        *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("empty", "cut", "garbage")),
+    ],
+)
 def test_paid_values_that_cannot_be_used_are_told_and_evaluated_again(
     whole, finished, capsys, fault
 ):

@@ -131,6 +131,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(here, capsys, argument
     assert not list(here.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_is_taken_is_not_touched(here, capsys):
     run_in("taken", "target.betas=[0]")
     before = {path: path.stat().st_mtime_ns for path in (here / "taken").rglob("*")}

@@ -49,10 +49,12 @@ def exact_gap(beta):
     return -math.log(SCALE) + 0.5 * (SCALE**2 + away**2 - 1)
 
 
-@pytest.mark.parametrize(("beta", "n_tilt"), [(1.0, 0), (3.5, 0), (3.5, 4000)])
+@pytest.mark.parametrize(
+    ("beta", "n_tilt"), [(1.0, 0), pytest.param(3.5, 0, marks=pytest.mark.slow), (3.5, 4000)]
+)
 def test_it_agrees_with_the_closed_form_and_errs_as_much_as_it_says(beta, n_tilt):
-    """Of 200 repeats, errors within two of their own: 95 %, four binomial errors are 6 %."""
-    found = [line(beta, seed, n_tilt=n_tilt) for seed in range(200)]
+    """Of 120 repeats, errors within two of their own: 95 %, four binomial errors are 8 %."""
+    found = [line(beta, seed, n_tilt=n_tilt) for seed in range(120)]
     half = beta**2 / 2
     errors = {
         "log_z": [(r.reference.log_z - half) / r.reference.log_z_se for r in found],
@@ -62,8 +64,8 @@ def test_it_agrees_with_the_closed_form_and_errs_as_much_as_it_says(beta, n_tilt
     }
     for name, values in errors.items():
         off = torch.tensor(values)
-        assert abs(off.mean().item()) < 4 / math.sqrt(200), name
-        assert (off.abs() <= 2).double().mean() > 0.95 - 4 * math.sqrt(0.95 * 0.05 / 200), name
+        assert abs(off.mean().item()) < 4 / math.sqrt(120), name
+        assert (off.abs() <= 2).double().mean() > 0.95 - 4 * math.sqrt(0.95 * 0.05 / 120), name
 
 
 def test_the_draws_of_q_make_log_z_sharper():

@@ -205,6 +205,7 @@ def test_the_same_seed_ranks_to_the_bit(here, monkeypatch):
         assert a == b != c
 
 
+@pytest.mark.slow
 def test_on_the_gan_the_log_of_a_class_comes_before_the_class(here, capsys, monkeypatch):
     """Nines: of all digits, the two are furthest apart there."""
     monkeypatch.setattr("btgm_cli.cli.rank.draw_ranking", lambda path: None)

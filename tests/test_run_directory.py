@@ -180,6 +180,7 @@ def test_an_acceptance_that_no_row_was_made_with_is_not_read(run, learned):
     assert load_run(run).tuned().acceptance is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "left",
     [

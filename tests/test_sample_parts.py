@@ -40,7 +40,7 @@ def sample(run, out, *settings):
 @pytest.mark.parametrize(
     ("correct", "suffix"),
     [
-        ("mcmc", ".npz"),
+        pytest.param("rejection", ".npz"),
         *(
             pytest.param(correct, suffix, marks=pytest.mark.slow)
             for correct in CORRECTIONS

@@ -96,6 +96,7 @@ def test_each_evaluation_is_told_and_none_has_a_gradient():
     assert [point.effort.f_gradients for point in result.points] == [0, 0]
 
 
+@pytest.mark.slow
 def test_where_the_reference_has_no_draws_of_p_they_are_paid_for_once():
     result = tuned(Linear(), Target(betas=[0.0, 0.5, 1.0]))
     each = QUICK.n_learn + N_GUARD + QUICK.n_eval
@@ -103,6 +104,7 @@ def test_where_the_reference_has_no_draws_of_p_they_are_paid_for_once():
     assert evals == [QUICK.n_eval, QUICK.n_reference + each, each]
 
 
+@pytest.mark.slow
 def test_what_was_paid_for_is_kept_for_the_next_tilt():
     result = tuned(Linear(), Target(betas=[0.0, 1.0]))
     untouched, learned = (point.paid for point in result.points)
