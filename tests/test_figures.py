@@ -113,6 +113,7 @@ def test_a_quick_figure_is_the_same_one_with_fewer_draws(name):
     assert vars(full) != vars(quick)
 
 
+@pytest.mark.slow
 def test_fig6_has_the_papers_kl_beside_ours(quick):
     table = pd.read_csv(quick / "fig6" / "fig6.csv")
     assert set(table) >= NUMBERS
@@ -127,6 +128,7 @@ def test_fig6_has_the_papers_kl_beside_ours(quick):
     assert page.count("\n| 0.05 |") == 2
 
 
+@pytest.mark.slow
 def test_class_shares_sum_to_one(quick):
     table = pd.read_csv(quick / "fig6" / "shares.csv")
     assert table["beta"].tolist() == [0, 0.025, 0.05]
@@ -136,6 +138,7 @@ def test_class_shares_sum_to_one(quick):
     assert table["pixel_sum"].between(50, 200).all()
 
 
+@pytest.mark.slow
 def test_fig3_holds_both_tunings_against_one_reference(quick):
     table = pd.read_csv(quick / "fig3" / "fig3.csv")
     assert set(table) >= NUMBERS
@@ -163,6 +166,7 @@ def test_fig1_compares_both_criteria_for_each_class(tmp_path, monkeypatch):
     assert shown.sum().between(0.8, 1 + 1e-9).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fig3", "fig6"])
 def test_pictures_are_png_and_vector(quick, name):
     assert (quick / name / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -170,6 +174,7 @@ def test_pictures_are_png_and_vector(quick, name):
     assert not list((quick / name).glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_used_again_to_the_same_bytes(quick, monkeypatch, capsys):
     monkeypatch.setattr(figure.run, "main", None)
     before = {path: path.read_bytes() for path in (quick / "fig6").iterdir() if path.is_file()}
@@ -181,6 +186,7 @@ def test_a_finished_run_is_used_again_to_the_same_bytes(quick, monkeypatch, caps
     assert all(str(path.relative_to(Path.cwd())) in printed for path in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["theory.csv", "pareto.csv", "summary.json", "samples/000.npy"])
 def test_a_damaged_run_is_told_before_any_work(quick, monkeypatch, capsys, name):
     monkeypatch.setattr(figure.run, "main", None)
@@ -195,6 +201,7 @@ def test_a_damaged_run_is_told_before_any_work(quick, monkeypatch, capsys, name)
     assert f"default/{name}: " in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (3, 0), (2, 2)])
 def test_an_interrupted_run_goes_on_whatever_its_verdict(quick, monkeypatch, code, expected):
     run = Path("outputs/figures/quick/fig6/runs/default")
@@ -213,6 +220,7 @@ def test_an_interrupted_run_goes_on_whatever_its_verdict(quick, monkeypatch, cod
     assert asked == [[f"resume={run}"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
