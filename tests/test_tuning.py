@@ -235,6 +235,7 @@ def unbroken_and_sifted():
     return target, settings, quick(Linear(), target, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("events", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 5))])
 def test_a_killed_run_with_learned_acceptance_goes_on_to_the_same_numbers(
     unbroken_and_sifted, events
