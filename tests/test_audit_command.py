@@ -128,3 +128,13 @@ def test_a_model_of_the_package_is_audited_by_its_images():
     found = audit(None, model, criterion, 0.0, x=x[lost], n_reference=4000, n_particles=800)
     assert found.status is Status.MODE_DROPPED
     assert "class 3 has 0.0% of the draws" in found.verdict.reason
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_log_q_of_corrected_draws_is_not_their_density(here, corrected):
+    """`btgm sample` tells what they were chosen from; here that is a density of something else."""
+    z = tilt()
+    log_q = -0.5 * (z / 3).square().sum(-1)
+    weights = np.zeros(len(z)) if corrected else np.ones(len(z))
+    np.savez("made.npz", z=z.numpy(), log_q=log_q.numpy(), log_weight=weights)
+    assert main(["audit", "made.npz", *ASK, "out=found"]) == (0 if corrected else 3)

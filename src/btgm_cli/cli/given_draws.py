@@ -15,6 +15,10 @@ from btgm_cli.core.errors import DataError, SettingError
 
 Arrays = dict[str, NDArray[np.floating]]
 
+CORRECTED = "log_weight"
+"""Where `btgm sample` has written zeros alone, the draws are the tilt's and log_q the density of
+what they were chosen from: it is left out."""
+
 NAMES = ("z", "x", "log_q")
 """Arrays that are read; others, such as those of `btgm sample`, are left alone."""
 
@@ -54,7 +58,10 @@ def given_draws(path: Path, latent_dim: int) -> Arrays:
 def _npz(path: Path) -> Arrays:
     # Numpy leaves a torn file open that it opened itself.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        return {name: stored[name] for name in NAMES if name in stored.files}
+        found = {name: stored[name] for name in NAMES if name in stored.files}
+        if CORRECTED in stored.files and not stored[CORRECTED].any():
+            found.pop("log_q", None)
+        return found
 
 
 def _npy(path: Path) -> Arrays:
@@ -71,6 +78,6 @@ def _parquet(path: Path) -> Arrays:
         if columns:
             columns.sort(key=lambda column: int(column[1:]))
             found[name] = frame[columns].to_numpy()
-    if "log_q" in frame:
+    if "log_q" in frame and not (CORRECTED in frame and not frame[CORRECTED].any()):
         found["log_q"] = frame["log_q"].to_numpy()
     return found
