@@ -21,6 +21,7 @@ from btgm_cli.cli.settings import arguments, checked, path_of, require_least
 from btgm_cli.cli.signals import Stopped
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import shape_of_x
 from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
@@ -30,7 +31,6 @@ from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.truth.tally import Tally
 from btgm_cli.truth.trust import amiss, doubt, too_dear
 from btgm_cli.tuned.correction import Correct, Corrector
-from btgm_cli.tuned.model import TunedModel
 
 USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
 
@@ -94,7 +94,7 @@ def _sample(request: Request, run: LoadedRun) -> int:
     beta, status = float(row["beta"]), Status(row["status"])
     tuned = run.tuned(beta)
     path = request.out or run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
-    files = DrawFiles(path, request.n, _shape(tuned))
+    files = DrawFiles(path, request.n, shape_of_x(tuned.model))
     generator = _generator(request, beta)
     corrector = Corrector(tuned, run.f(beta), beta, request.correct, generator)
     if refused := too_dear(request.correct, corrector.pilot):
@@ -208,10 +208,3 @@ def _write(
 
 def _generator(request: Request, beta: float, *part: int) -> torch.Generator:
     return derived_generator(request.seed, "sample", request.correct, beta, *part)
-
-
-def _shape(tuned: TunedModel) -> tuple[int, ...]:
-    """The shape of one x."""
-    z = tuned.model.sample_prior(2, derived_generator(0))
-    with torch.no_grad():
-        return tuple(tuned.model.decode(z).shape[1:])

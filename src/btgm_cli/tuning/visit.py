@@ -172,8 +172,7 @@ class Visits:
         training, settings = self._training(index, beta)
         if self.acceptance and settings.gradient is Gradient.SURROGATE:
             return self._learn_first(self.acceptance, index, training, settings)
-        checkpoint = self._journal.training_state(index) if self._journal else None
-        if checkpoint:
+        if checkpoint := self._checkpoint(index):
             training.load(checkpoint)
         on_step, save = self._observers(index, training.schedule)
         train(self.f, training, settings, on_step=on_step, save=save)
@@ -200,8 +199,7 @@ class Visits:
             settings,
             lambda *purpose: self.generator(*purpose, index),
         )
-        checkpoint = self._journal.training_state(index) if self._journal else None
-        if checkpoint:
+        if checkpoint := self._checkpoint(index):
             lesson.load(checkpoint)
         acceptance.open()
         lesson.run(*self._observers(index, training.schedule))
@@ -251,6 +249,10 @@ class Visits:
             settings = replace(settings, learning_rate=rate)
         generator = self.generator("training", index)
         return Training(self.flow, settings, schedule, generator), settings
+
+    def _checkpoint(self, index: int) -> dict[str, Any] | None:
+        """Where an interrupted training of this point stood."""
+        return self._journal.training_state(index) if self._journal else None
 
     def _observers(
         self, index: int, schedule: Schedule
