@@ -1,5 +1,7 @@
 """What holds for every test: one torch thread, no window, and no global left changed."""
 
+import sys
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -16,6 +18,14 @@ def one_thread():
 def device(request) -> torch.device:
     """Each device of this machine, for what must hold on all of them."""
     return torch.device(request.param)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory of the test's own, with a module path of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
 
 
 def _globals() -> dict[str, object]:

@@ -51,13 +51,6 @@ COLUMNS = [
 ]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return tmp_path
-
-
 def run_in(directory, *overrides):
     code = main([*GAUSSIAN, *SMALL, *overrides, f"out={directory}"])
     return code, Path(directory)

@@ -24,13 +24,6 @@ from tests.test_cli import GAUSSIAN, SMALL, run_in
 TOP = ("seed", "model", "criterion", "target", "verdict", "samples", "device")
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return tmp_path
-
-
 @pytest.mark.slow
 def test_a_sweep_into_the_directory_of_another_is_refused(here, capsys):
     sweep = [*GAUSSIAN, *SMALL, "-m", "target.betas=[0],[0.0]", "out=sweep"]

@@ -26,13 +26,6 @@ def z():
     return load_model("gaussian", latent_dim=DIM).sample_prior(N, derived_generator(3))
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return tmp_path
-
-
 def ranked(f, z, name="f", kl=1.0):
     seen = look(name, f, z)
     return rank(name, seen, walk(seen), kl)

@@ -22,13 +22,6 @@ from tests.test_cli import GAUSSIAN, PATH, SMALL, run_in
 USED = [*GAUSSIAN, *SMALL, "seed=0", "target.betas=[0]"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def used(tmp_path_factory):
     """A finished run, and a finished sweep of one."""

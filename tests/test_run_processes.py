@@ -23,13 +23,6 @@ INTERRUPTED = "btgm run: interrupted; what was finished is kept"
 ENDLESS = ["tuning.first_steps=1000000", "target.betas=[0,0.5]"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return tmp_path
-
-
 def begin(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "btgm_cli", *arguments],
