@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btgm_cli.cli.draw_parts import FIELDS, DrawParts, read_part
+from btgm_cli.cli.draw_parts import DrawParts, read_part
 from btgm_cli.core.errors import SettingError
 from btgm_cli.store.files import remove_leftovers_of, replacing, require_room, require_writable
+from btgm_cli.tuned.correction import FIELDS
 
 BYTES_PER_FILE = 200_000_000
 """About; more draws go to the next file."""

@@ -10,7 +10,6 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.store.files import remove_leftovers, replacing, write_json
 from btgm_cli.store.lock import locked
 from btgm_cli.store.manifest import first_difference
-from btgm_cli.tuned.correction import Draws
+from btgm_cli.tuned.correction import FIELDS, Draws
 
 ABOUT = "about.json"
 F_EVALS = "f_evals"
-FIELDS = [field.name for field in fields(Draws)]
 
 
 class DrawParts:

@@ -70,14 +70,14 @@ class Draws:
 
     def at(self, chosen: Tensor) -> Draws:
         """The draws at these indices, or where this mask is true."""
-        return Draws(*(getattr(self, name)[chosen] for name in _FIELDS))
+        return Draws(*(getattr(self, name)[chosen] for name in FIELDS))
 
     def equally_weighted(self) -> Draws:
         """The same draws, as draws of the tilt."""
         return replace(self, log_weight=torch.zeros_like(self.log_weight))
 
 
-_FIELDS = [field.name for field in fields(Draws)]
+FIELDS = [field.name for field in fields(Draws)]
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class Corrector:
         proposal = self._block()
         accepted = self._uniform(len(state)).log() < proposal.log_weight - state.log_weight
         both = {}
-        for name in _FIELDS:
+        for name in FIELDS:
             old, new = getattr(state, name), getattr(proposal, name)
             mask = accepted.view(-1, *[1] * (old.dim() - 1))
             both[name] = torch.where(mask, new, old)

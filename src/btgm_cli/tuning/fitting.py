@@ -103,7 +103,7 @@ def _descend(
     optimizer = torch.optim.Adam(acceptance.net.parameters(), lr=LEARNING_RATE, fused=True)
     rate = one_cycle(optimizer, LEARNING_RATE, steps)
     for _ in range(steps):
-        parts = [_some(pairs, n, generator) for pairs, n in zip(sources, sizes, strict=True)]
+        parts = [some(pairs, n, generator) for pairs, n in zip(sources, sizes, strict=True)]
         z, f = (torch.cat(both) for both in zip(*parts, strict=True))
         loss = nn.functional.huber_loss(beta * acceptance.predict(z), beta * f, delta=0.5)
         optimizer.zero_grad()
@@ -221,7 +221,8 @@ def _screened(
     return z, evaluate(f, z)
 
 
-def _some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:
+def some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:
+    """n pairs, chosen with repeats."""
     z, f = pairs
     rows = torch.randint(len(f), (n,), generator=generator, device=z.device)
     return z[rows], f[rows]

@@ -21,7 +21,7 @@ from btgm_cli.core.results import State
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.mixture import Mixture
 from btgm_cli.tuned.model import BLOCK
-from btgm_cli.tuning.fitting import Pairs, one_cycle, weighted
+from btgm_cli.tuning.fitting import Pairs, one_cycle, some, weighted
 
 ROUNDS = 2
 """At each β, f̂ is asked so many times, and s and the flow learn from the answers."""
@@ -150,13 +150,6 @@ def typical(pool: Pool, beta: float) -> float:
 def joined(parts: list[Pairs]) -> Pairs:
     """Pairs of several sources as one."""
     return torch.cat([z for z, _ in parts]), torch.cat([f for _, f in parts])
-
-
-def some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:
-    """n pairs, chosen with repeats."""
-    z, f = pairs
-    rows = torch.randint(len(f), (n,), generator=generator, device=z.device)
-    return z[rows], f[rows]
 
 
 def state_of(parts: list[Pairs]) -> State:
