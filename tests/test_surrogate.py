@@ -12,14 +12,16 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tuned import regression
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuned.mixture import Mixture
-from btgm_cli.tuning import Gradient, Tuning, fitting, learning, surrogate
+from btgm_cli.tuned.regression import Pool, fit
+from btgm_cli.tuning import Gradient, Tuning, fitting, learning
 from btgm_cli.tuning.algorithm import solve
 from btgm_cli.tuning.fitting import N_GUARD
 from btgm_cli.tuning.problem import Problem
-from btgm_cli.tuning.surrogate import Pool, ask, fit
+from btgm_cli.tuning.surrogate import ask
 from tests.oracle import Affine, unit_direction
 
 DIM, BETA = 4, 1.0
@@ -40,7 +42,7 @@ QUICK = Tuning(
 def fewer_draws():
     """As many as these four dimensions need."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(surrogate, "BATCH", 256)
+        patch.setattr(regression, "BATCH", 256)
         patch.setattr(fitting, "N_CALIBRATE", 30_000)
         yield
 

@@ -13,6 +13,7 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.domains.analytic.criteria import ClosedForm, Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tilt.estimates import log_z_bound
 from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.references import Estimated
 from btgm_cli.truth.verdict import SEVERITY, Thresholds, judge, worst
@@ -234,6 +235,40 @@ def test_thresholds_decide():
     assert judged(figures, Thresholds()).status is Status.OK
     strict = Thresholds(kl_gap=0.001)
     assert judged(figures, strict).status is Status.OK_CORRECTED
+
+
+@pytest.mark.parametrize("beta", [1.5, 4.0])
+def test_log_z_lies_between_its_bounds(beta):
+    """Of N(0, I) tilted by a coordinate log Z is β²/2; q̂ is a little off and too wide."""
+    flow = Affine((beta - 0.2) * unit_direction(DIM), 1.1)
+    figures = figures_of(flow, Linear(), beta)
+    assert figures.reference.method in ("mis", "bridge")
+    assert figures.log_z_lower <= beta**2 / 2 + 4 * figures.log_z_lower_se
+    # From many draws the upper bound is no bound alone, but tight.
+    assert abs(figures.log_z_upper - beta**2 / 2) <= 4 * figures.log_z_upper_se
+    assert figures.log_z_upper_se < 0.03
+    assert figures.reference.reliable
+
+
+def test_one_draw_bounds_log_z_from_above():
+    """Over the tilt, log p e^{βf} / q̂ is on average log Z + KL(q_β ‖ q̂)."""
+    draws = torch.randn(40_000, generator=torch.Generator().manual_seed(0)) + 1.0
+    log_inverse = -0.5 * draws.square() - (draws - 0.5) + 0.5 * draws.square()
+    each = [log_z_bound(one[None], 1.0)[0] for one in log_inverse[:2000]]
+    error = log_inverse[:2000].std().item() / math.sqrt(2000)
+    divergence = -log_inverse.double().mean().item()  # q̂ = p, β f − log Z = z − 1/2
+    assert abs(sum(each) / len(each) - divergence) <= 4 * error
+    together, error = log_z_bound(log_inverse, len(draws))
+    assert abs(together) <= 4 * error < divergence
+    assert log_z_bound(torch.full((3,), -math.inf), 3.0) == (math.inf, 0.0)
+
+
+def test_a_reference_above_its_own_bound_is_told():
+    figures = figures_of(Affine(1.5 * unit_direction(DIM)), Linear(), 1.5)
+    high = replace(figures.reference, log_z=figures.reference.log_z + 0.5)
+    verdict = judged(replace(figures, reference=high, kl_gap=figures.kl_gap + 0.5))
+    assert verdict.status is Status.UNRELIABLE_REFERENCE
+    assert "above its bound" in verdict.reason
 
 
 def test_a_reference_that_the_tuned_model_outdoes_is_told():

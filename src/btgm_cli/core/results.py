@@ -69,7 +69,7 @@ class Reference:
 
     `ess` is the number of effective draws behind it (infinite for a closed form), `pareto_k` the
     shape k̂ of their weights' tail (−inf where there is none). `reliable` is False where the
-    estimate must not be read as truth.
+    estimate must not be read as truth, as where log Z lies beyond one of its bounds.
     """
 
     beta: float
@@ -106,6 +106,10 @@ class Figures:
         ess_fraction: effective share of q̂'s draws for q_β.
         pareto_k: shape k̂ of the weights p e^{βf} / q̂ on q̂'s draws.
         log_z: log Z(β) from those weights, nats, with its error; a lost mode lowers it.
+        log_z_lower: −L(β), nats: for any q̂ no more than log Z(β), but for its error.
+        log_z_upper: from the reference's draws weighted as draws for q̂, nats: −log of the mean of
+            q̂ / p e^{βf}, no less than log Z(β), but for its error, for any q̂; infinite where q̂
+            has none of them (Grosse, Ghahramani & Adams 2015).
         fresh_mean: E f of q̂ with noise drawn anew, where the decoder is stochastic and the noise
             behind f̂ fixed; E f̂ itself elsewhere. With its error.
         noise_share: share of the move of E f̂ from p to q̂ that fresh noise does not confirm, with
@@ -130,6 +134,10 @@ class Figures:
     pareto_k: float
     log_z: float
     log_z_se: float
+    log_z_lower: float
+    log_z_lower_se: float
+    log_z_upper: float
+    log_z_upper_se: float
     fresh_mean: Annotated[float, "mean_f_fresh"]
     fresh_mean_se: Annotated[float, "mean_f_fresh_se"]
     noise_share: float

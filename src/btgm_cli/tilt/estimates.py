@@ -14,6 +14,9 @@ from torch import Tensor
 
 from btgm_cli.core.results import Moments, Reference
 
+ROUNDING = 1e-3
+"""nats; differences below are those of float32."""
+
 MIN_ESS = 100.0
 """Fewer effective draws than this carry no figure."""
 
@@ -62,6 +65,22 @@ def log_mean_weight(log_weights: Tensor) -> tuple[float, float]:
     log_weights = log_weights.double()
     log_mean = torch.logsumexp(log_weights, 0) - math.log(log_weights.numel())
     return log_mean.item(), _standard_error(torch.exp(log_weights - log_mean))
+
+
+def log_z_bound(log_inverse: Tensor, independent: float) -> tuple[float, float]:
+    """An upper bound of log Z from draws of the tilt, and its standard error, nats.
+
+    Over q_β the mean of q̂ / p e^{βf} is 1/Z, wherever q̂ has mass; by Jensen its logarithm is on
+    average too low, so that the bound is too high (Grosse, Ghahramani & Adams 2015).
+
+    Args:
+        log_inverse: log q̂ − log p − βf, shape (n,), nats; −inf where q̂ has nothing.
+        independent: how many independent draws these are worth.
+    """
+    log_mean, error = log_mean_weight(log_inverse)
+    if not math.isfinite(log_mean):
+        return math.inf, 0.0
+    return -log_mean, error * math.sqrt(log_inverse.numel() / independent)
 
 
 def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, float]:

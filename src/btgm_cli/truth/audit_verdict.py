@@ -11,9 +11,10 @@ import math
 from dataclasses import dataclass
 
 from btgm_cli.core.results import Status, Verdict
+from btgm_cli.tilt.estimates import ROUNDING
 from btgm_cli.truth.audit import AuditFigures, Pictured
 from btgm_cli.truth.two_sample import Comparison
-from btgm_cli.truth.verdict import ROUNDING, Thresholds
+from btgm_cli.truth.verdict import Thresholds
 
 FALSE_ALARMS = 0.005
 """Share of healthy files that fail some test, at most."""

@@ -13,8 +13,10 @@ from btgm_cli.core.contracts import Classified, ReferenceSource, Rescaled
 from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion
 from btgm_cli.core.results import Figures, Moments, Particles
 from btgm_cli.tilt.estimates import (
+    ROUNDING,
     effective_sample_size,
     log_mean_weight,
+    log_z_bound,
     moments_of_draws,
     pareto_smoothed,
 )
@@ -64,6 +66,8 @@ class Overlap:
     coverage: float
     precision: float
     forward_kl: float
+    log_z_upper: float
+    log_z_upper_se: float
     class_shares_ref: tuple[float, ...]
 
 
@@ -127,6 +131,7 @@ def compare(
     log_z: float,
     evaluation: Evaluation,
     particles: Particles,
+    independent: float,
 ) -> Overlap:
     """Lay q̂ and the reference's draws on each other.
 
@@ -137,13 +142,17 @@ def compare(
         log_z: log Z(β) of the reference, nats.
         evaluation: q̂'s own draws.
         particles: the reference's.
+        independent: how many independent draws they are worth.
     """
     log_q = tuned.log_prob(particles.z).double()
     tilted = beta * particles.f + tuned.model.prior_log_prob(particles.z).double()
+    upper, upper_se = log_z_bound(log_q - tilted, independent)
     return Overlap(
         coverage=_within(log_q, evaluation.log_prob),
         precision=_within(evaluation.tilted, tilted),
         forward_kl=(tilted - log_z - log_q).mean().item(),
+        log_z_upper=upper,
+        log_z_upper_se=math.hypot(upper_se, evaluation.constant_se),
         class_shares_ref=_classes_of(f, particles.z),
     )
 
@@ -184,22 +193,30 @@ def examine(
     )
     exact = found.reference
     particles = reference.particles(beta, N_COMPARE, generator("compare"))
-    overlap = compare(tuned, f, beta, exact.log_z, evaluation, particles)
-    share = overlap.coverage
-    start = reference.at(0.0)
-    fresh = _afresh(f, evaluation, reference, generator)
     # The particles are the reference's own: what q̂ drew is no judge of what it covers.
     behind = own.ess / 2 if own.method == "psis" else own.ess  # half of p's draws are held out
     independent = max(min(float(N_COMPARE), behind), 1.0)
+    overlap = compare(tuned, f, beta, exact.log_z, evaluation, particles, independent)
+    share = overlap.coverage
+    start = reference.at(0.0)
+    fresh = _afresh(f, evaluation, reference, generator)
+    moments = evaluation.moments
+    above = exact.log_z - overlap.log_z_upper
+    error = math.hypot(exact.log_z_se, overlap.log_z_upper_se)
+    bounded = found.gap >= -4 * found.gap_se - ROUNDING and above <= 4 * error + ROUNDING
     return Figures(
-        moments=evaluation.moments,
-        reference=exact,
+        moments=moments,
+        reference=replace(exact, reliable=exact.reliable and bounded),
         kl_gap=found.gap,
         kl_gap_se=found.gap_se,
         ess_fraction=evaluation.ess_fraction,
         pareto_k=evaluation.pareto_k,
         log_z=evaluation.log_z,
         log_z_se=evaluation.log_z_se,
+        log_z_lower=-moments.loss,
+        log_z_lower_se=moments.loss_se,
+        log_z_upper=overlap.log_z_upper,
+        log_z_upper_se=overlap.log_z_upper_se,
         fresh_mean=fresh.mean,
         fresh_mean_se=fresh.mean_se,
         noise_share=fresh.share,

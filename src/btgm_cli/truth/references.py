@@ -20,7 +20,7 @@ from btgm_cli.core.results import Particles, Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.tilt.bisection import bisect
 from btgm_cli.tilt.estimates import importance_reference, systematic
-from btgm_cli.truth.moves import CrankNicolson
+from btgm_cli.truth.guided_moves import GuidedMoves
 from btgm_cli.truth.smc import POPULATIONS, TemperedSMC
 
 LARGEST_K = 0.5
@@ -154,7 +154,7 @@ def latent_smc(
     start: Particles | None = None,
 ) -> TemperedSMC:
     """The tempered SMC of f̂ in the latent space of its model; arguments as of `TemperedSMC`."""
-    moves = CrankNicolson(f.model)
+    moves = GuidedMoves(f.model, start)
     return TemperedSMC(
         f.model, lambda z: evaluate(f, z), moves, generator, particles=particles, start=start
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from btgm_cli.core.results import Particles, Reference
 from btgm_cli.tilt.bisection import bisect, half
 from btgm_cli.tilt.estimates import few_repeats, pareto_k, systematic
-from btgm_cli.truth.moves import Moves, ParticleCriterion
+from btgm_cli.truth.moves import Moves, ParticleCriterion, memory
 
 POPULATIONS = 8
 """Independent repeats; enough to tell an error from."""
@@ -211,8 +211,8 @@ class TemperedSMC:
         z_new, f_new = self._moves(
             beta, z.flatten(0, 1), f.flatten(), self._evaluate, self._generator
         )
-        memory = max(rung.memory, _correlation(f.flatten(), f_new))
-        new = Rung(beta, z_new.view_as(z), f_new.view_as(f), log_z, self.f_evals, memory)
+        kept = max(rung.memory, memory(f.flatten(), f_new))
+        new = Rung(beta, z_new.view_as(z), f_new.view_as(f), log_z, self.f_evals, kept)
         self.ladder.append(new)
 
     def _evaluate(self, z: Tensor) -> Tensor:
@@ -254,13 +254,6 @@ def _unknown(found: Reference) -> Reference:
     return replace(
         found, mean_se=math.nan, kl_se=math.nan, log_z_se=math.inf, ess=0.0, reliable=False
     )
-
-
-def _correlation(one: Tensor, other: Tensor) -> float:
-    """Between values (n,); 0 where either does not vary."""
-    a, b = one - one.mean(), other - other.mean()
-    scale = (a.square().sum() * b.square().sum()).sqrt()
-    return float(((a * b).sum() / scale).item()) if scale > 0 else 0.0
 
 
 def _spread(values: Tensor) -> float:

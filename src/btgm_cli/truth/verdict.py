@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import Effort, Figures, PathPoint, Status, Verdict
-from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
+from btgm_cli.tilt.estimates import MIN_ESS, ROUNDING, largest_reliable_k
 from btgm_cli.truth.smc import LARGEST_LOG_Z_SE
 
 CLIMBED = ("smc", "bridge")
@@ -21,9 +21,6 @@ CLIMBED = ("smc", "bridge")
 
 LARGEST_NOISE_SHARE = 0.02
 """Share of the move of E f that may be owed to the fixed noise of a stochastic decoder."""
-
-ROUNDING = 1e-3
-"""nats; differences below are those of float32."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +93,10 @@ def judge(figures: Figures, effort: Effort, thresholds: Thresholds) -> Verdict:
     if not effort.finite:
         why = f"the loss or its gradient was not finite after {effort.steps} steps"
         return Verdict(Status.UNDERTRAINED, why)
+    if contradiction := _contradiction(figures):
+        return Verdict(Status.UNRELIABLE_REFERENCE, contradiction, _sizes(figures))
     if not figures.reference.reliable:
         return _without_reference(figures)
-    if _contradicted(figures):
-        why = (
-            f"the tuned model's weights find log Z = {figures.log_z:.4g}, "
-            f"the reference {figures.reference.log_z:.4g}: it has missed mass"
-        )
-        return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
     return _against_reference(figures, thresholds)
 
 
@@ -183,13 +176,21 @@ def _sizes(figures: Figures) -> tuple[str, ...]:
     return ("n_particles",) if figures.reference.method in CLIMBED else ("n_reference",)
 
 
-def _contradicted(figures: Figures) -> bool:
-    """Does q̂ prove that the reference's log Z is too low?
+def _contradiction(figures: Figures) -> str:
+    """What proves that the reference's log Z is wrong; empty where nothing does.
 
-    −L(β) bounds log Z from below for any q̂; and so, up to a tame error, do the mean weights.
+    −L(β) bounds log Z from below for any q̂; and so, up to a tame error, do the mean weights. The
+    reference's own draws bound it from above.
     """
-    higher = figures.log_z - figures.reference.log_z > _log_z_tolerance(figures)
-    return figures.kl_gap < -4 * figures.kl_gap_se - ROUNDING or (_tame(figures) and higher)
+    log_z = figures.reference.log_z
+    higher = figures.log_z - log_z > _log_z_tolerance(figures)
+    if figures.kl_gap < -4 * figures.kl_gap_se - ROUNDING or (_tame(figures) and higher):
+        found = f"the tuned model's weights find log Z = {figures.log_z:.4g}"
+        return f"{found}, the reference {log_z:.4g}: it has missed mass"
+    tolerance = 4 * math.hypot(figures.log_z_upper_se, figures.reference.log_z_se) + ROUNDING
+    if log_z > figures.log_z_upper + tolerance:
+        return f"log Z = {log_z:.4g} of the reference is above its bound {figures.log_z_upper:.4g}"
+    return ""
 
 
 def _tame(figures: Figures) -> bool:

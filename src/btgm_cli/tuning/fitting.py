@@ -17,9 +17,7 @@ from btgm_cli.tuned.acceptance import (
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuned.mixture import DEFENSIVE, THINNEST, Mixture, Offered, mixed
 from btgm_cli.tuned.model import BLOCK
-
-Pairs = tuple[Tensor, Tensor]
-"""z (n, D) and f (n,)."""
+from btgm_cli.tuned.regression import Pairs, one_cycle, some
 
 BATCH, LEARNING_RATE = 1024, 8e-3
 
@@ -110,17 +108,6 @@ def _descend(
         loss.backward()
         optimizer.step()
         rate.step()
-
-
-def one_cycle(
-    optimizer: torch.optim.Optimizer, peak: float, steps: int
-) -> torch.optim.lr_scheduler.OneCycleLR:
-    """A learning rate that rises to its peak over a tenth of the steps, and falls."""
-    total = max(steps, 2)
-    rising = max(0.1, 2 / total)  # a rise of a single step divides by zero
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, peak, total_steps=total, pct_start=rising
-    )
 
 
 def is_needed(
@@ -219,13 +206,6 @@ def _screened(
     chosen = ((below < furthest) & (below > nearest)).nonzero().squeeze(-1)[:N_SCREENED]
     z = torch.cat(blocks)[chosen if len(chosen) else slice(N_SCREENED)]
     return z, evaluate(f, z)
-
-
-def some(pairs: Pairs, n: int, generator: torch.Generator) -> Pairs:
-    """n pairs, chosen with repeats."""
-    z, f = pairs
-    rows = torch.randint(len(f), (n,), generator=generator, device=z.device)
-    return z[rows], f[rows]
 
 
 def _loss(log_a: Tensor, log_w: Tensor) -> Tensor:

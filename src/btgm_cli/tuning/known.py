@@ -10,7 +10,8 @@ import torch
 from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.truth.references import Estimated
-from btgm_cli.tuning.fitting import N_PRIOR, Pairs
+from btgm_cli.tuned.regression import Pairs
+from btgm_cli.tuning.fitting import N_PRIOR
 
 
 @dataclass

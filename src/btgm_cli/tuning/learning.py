@@ -13,9 +13,9 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import State
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.mixture import Mixture
-from btgm_cli.tuning.fitting import Pairs
+from btgm_cli.tuned.regression import Pairs, Pool, fit
 from btgm_cli.tuning.settings import Tuning
-from btgm_cli.tuning.surrogate import ROUNDS, Pool, Surrogate, ask, fit, state_of
+from btgm_cli.tuning.surrogate import ROUNDS, Surrogate, ask, state_of
 from btgm_cli.tuning.training import Training, train
 
 FIRST = 2

@@ -19,10 +19,10 @@ from btgm_cli.truth.references import reference_for
 from btgm_cli.truth.verdict import judge
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.model import TunedModel
+from btgm_cli.tuned.regression import Pairs, Pool
 from btgm_cli.tuning.fitting import (
     N_GUARD,
     STEPS,
-    Pairs,
     calibrate,
     fit_acceptance,
     is_needed,
@@ -32,7 +32,7 @@ from btgm_cli.tuning.learning import Lesson, pairs_of
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.resumed import require_same
 from btgm_cli.tuning.settings import Gradient, Tuning
-from btgm_cli.tuning.surrogate import Pool, state_of
+from btgm_cli.tuning.surrogate import state_of
 from btgm_cli.tuning.training import Schedule, Trained, Training, train, warm_share
 
 
