@@ -21,6 +21,7 @@ from btgm_cli.tilt.estimates import (
     moments_of_draws,
     pareto_k,
 )
+from btgm_cli.truth.references import worth
 from btgm_cli.truth.sides import Side, moments_of, places_of
 from btgm_cli.truth.two_sample import (
     Array,
@@ -165,12 +166,12 @@ def _sides(
     rows = draws.z if draws.z is not None else draws.x
     assert rows is not None
     generator = derived_generator(seed, "audit", device=rows.device)
-    worth = reference.at(beta).ess
+    independent = worth(reference.at(beta))
     tilt = reference.particles(beta, N_REFERENCE, generator).z
     if draws.z is not None:
-        return Side.of_z(draws.z, f), Side.of_z(tilt, f, worth)
+        return Side.of_z(draws.z, f), Side.of_z(tilt, f, independent)
     # Each repeat of a z has the same x.
-    return Side.of_x(rows, f), Side.of_x(draw_x(f.model, tilt, generator), f, worth)
+    return Side.of_x(rows, f), Side.of_x(draw_x(f.model, tilt, generator), f, independent)
 
 
 def _of_values(own: Side, tilt: Side, exact: Reference, f: LatentCriterion) -> list[Comparison]:

@@ -20,6 +20,7 @@ from btgm_cli.tilt.estimates import (
     moments_of_draws,
     pareto_smoothed,
 )
+from btgm_cli.truth.references import worth
 from btgm_cli.truth.sharpening import sharpened
 from btgm_cli.tuned.defence import log_weight_bound
 from btgm_cli.tuned.model import TunedModel
@@ -194,8 +195,7 @@ def examine(
     exact = found.reference
     particles = reference.particles(beta, N_COMPARE, generator("compare"))
     # The particles are the reference's own: what q̂ drew is no judge of what it covers.
-    behind = own.ess / 2 if own.method == "psis" else own.ess  # half of p's draws are held out
-    independent = max(min(float(N_COMPARE), behind), 1.0)
+    independent = max(min(float(N_COMPARE), worth(own)), 1.0)
     overlap = compare(tuned, f, beta, exact.log_z, evaluation, particles, independent)
     share = overlap.coverage
     start = reference.at(0.0)

@@ -147,6 +147,14 @@ class Estimated:
         return source.particles(beta, n, generator)
 
 
+def worth(own: Reference) -> float:
+    """How many independent draws the particles of a reference are worth; infinite if exact.
+
+    Of p's draws only those that are held out give particles.
+    """
+    return own.ess / 2 if own.method == "psis" else own.ess
+
+
 def latent_smc(
     f: LatentCriterion,
     generator: torch.Generator,
