@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from btgm_cli.cli.forecast import table
 from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.cli.run_log import logged
@@ -32,6 +33,7 @@ from btgm_cli.truth.price import Price, prices
 from btgm_cli.truth.trust import TiltDraws
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning import Problem, TuneResult, solve
+from btgm_cli.tuning.forecast import begun
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
             for folder in (path, path / FLOWS, path / SAMPLES, path / PAID):
                 remove_leftovers(folder)
             with sparing(_counts(job)):
-                return _execute(job, there, path)
+                return _execute(job, there, path, resume=resume)
 
 
 def _counts(job: Job) -> dict[str, float]:
@@ -75,7 +77,7 @@ def _counts(job: Job) -> dict[str, float]:
     return {"samples": job.options.samples, **counts}
 
 
-def _execute(job: Job, manifest: Manifest, path: Path) -> int:
+def _execute(job: Job, manifest: Manifest, path: Path, *, resume: bool) -> int:
     problem = job.problem
     draw = _draws_of(problem, job.options.samples)
     journal = RunJournal(path, manifest, problem.flow.settings, draw)
@@ -83,7 +85,7 @@ def _execute(job: Job, manifest: Manifest, path: Path) -> int:
         log.warning(warning)
         print(f"btgm run: {warning}", file=sys.stderr)
     try:
-        result = _tuned(job, journal)
+        result = _tuned(job, journal, tell=not resume)
         journal.begin_tables()
         costs = _write_tables(job, result, path, journal)
     finally:
@@ -112,12 +114,23 @@ def _write_tables(job: Job, result: TuneResult, path: Path, journal: RunJournal)
     return costs
 
 
-def _tuned(job: Job, journal: RunJournal) -> TuneResult:
-    """Algorithm 1, journaled in the run's directory and shown on the terminal."""
-    title = f"{job.names.model} / {job.names.criterion}"
+def _tuned(job: Job, journal: RunJournal, *, tell: bool) -> TuneResult:
+    """Algorithm 1, journaled in the run's directory and shown on the terminal.
+
+    Args:
+        job: what to run.
+        journal: of its directory.
+        tell: say before what draws will cost, as far as one target or a path can tell?
+    """
+    title, reference = f"{job.names.model} / {job.names.criterion}", None
+    if tell and job.problem.target.at_least is None:
+        reference, ahead = begun(job.problem, journal.paid)
+        if ahead:
+            print(table(ahead), flush=True)
+            log.info("%s", table(ahead))
     with ProgressBar(title, job.problem, journal.points()) as bar:
         journal.watch(bar.finish_point)
-        return solve(job.problem, journal=journal, observe=bar.advance)
+        return solve(job.problem, reference=reference, journal=journal, observe=bar.advance)
 
 
 def _draws_of(problem: Problem, n: int) -> Callable[[PathPoint], np.ndarray]:

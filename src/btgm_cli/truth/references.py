@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import torch
@@ -46,6 +46,7 @@ class PriorDraws:
 
     z: Tensor
     f: Tensor
+    _known: dict[float, Reference] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def f_evals(self) -> int:
@@ -59,7 +60,9 @@ class PriorDraws:
 
     def at(self, beta: float) -> Reference:
         """The estimate at β (Eqs. 29–31), with its error and whether to believe it."""
-        return importance_reference(beta, self.f)
+        if beta not in self._known:  # smoothing sorts all draws
+            self._known[beta] = importance_reference(beta, self.f)
+        return self._known[beta]
 
     def shown(self) -> PriorDraws:
         """The first half of the draws, which q̂ may learn from."""
