@@ -44,7 +44,9 @@ KEPT = 1000
 """Draws of the reference that a run keeps."""
 
 
-def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -> int:
+def execute(
+    job: Job, manifest: Manifest, path: Path, *, resume: bool = False, told: bool = False
+) -> int:
     """Run, or go on with, one job in its directory.
 
     Args:
@@ -52,6 +54,7 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
         manifest: its configuration, as the directory is to belong to.
         path: the directory.
         resume: go on with the run there; else none may have begun there.
+        told: has somebody said already what draws will cost?
 
     Returns:
         0 where the target was met, 3 where it was missed; all files are written in either case.
@@ -67,7 +70,7 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
             for folder in (path, path / FLOWS, path / SAMPLES, path / PAID):
                 remove_leftovers(folder)
             with sparing(_counts(job)):
-                return _execute(job, there, path, resume=resume)
+                return _execute(job, there, path, tell=not (resume or told))
 
 
 def _counts(job: Job) -> dict[str, float]:
@@ -77,7 +80,7 @@ def _counts(job: Job) -> dict[str, float]:
     return {"samples": job.options.samples, **counts}
 
 
-def _execute(job: Job, manifest: Manifest, path: Path, *, resume: bool) -> int:
+def _execute(job: Job, manifest: Manifest, path: Path, *, tell: bool) -> int:
     problem = job.problem
     draw = _draws_of(problem, job.options.samples)
     journal = RunJournal(path, manifest, problem.flow.settings, draw)
@@ -85,7 +88,7 @@ def _execute(job: Job, manifest: Manifest, path: Path, *, resume: bool) -> int:
         log.warning(warning)
         print(f"btgm run: {warning}", file=sys.stderr)
     try:
-        result = _tuned(job, journal, tell=not resume)
+        result = _tuned(job, journal, tell=tell)
         journal.begin_tables()
         costs = _write_tables(job, result, path, journal)
     finally:

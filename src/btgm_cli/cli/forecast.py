@@ -13,18 +13,27 @@ COUNTS = (1000, 10_000, 100_000)
 WIDTH = 24
 
 
-def table(forecast: Forecast, counts: Sequence[int] = COUNTS) -> str:
-    """A heading, and four lines: evaluations of f and seconds for so many effective draws."""
+def table(
+    forecast: Forecast, ways: Sequence[Way] | None = None, counts: Sequence[int] = COUNTS
+) -> str:
+    """A heading, and four lines: evaluations of f and time for so many effective draws.
+
+    Args:
+        forecast: of the tilt.
+        ways: beside what has been paid for; by default the forecast's.
+        counts: of draws.
+    """
     seen = forecast.seen
     source = f"{forecast.n_prior:,} draws of p" if forecast.n_prior else "the closed form"
     if not seen.clear:
         source += ", extrapolated"
+    what = "further cost" if ways else "cost"
     lines = [
-        f"estimated cost of effective draws at β = {seen.beta:.4g}, by {source}: "
+        f"estimated {what} of effective draws at β = {seen.beta:.4g}, by {source}: "
         "evaluations of f, time",
         "  draws     " + "".join(f"{n:>{WIDTH},}" for n in counts),
     ]
-    for way in forecast.ways:
+    for way in ways or forecast.ways:
         cells = "".join(f"{_cell(way, n):>{WIDTH}}" for n in counts)
         lines.append(f"  {way.method:10}{cells}")
     return "\n".join(lines)

@@ -131,7 +131,7 @@ def _require_own(number: int, cfg: DictConfig, places: dict[str, int]) -> None:
 
 def _prepare(cfg: DictConfig, path: Path) -> Prepared:
     """The job of a composed configuration, once its directory is known to be free."""
-    prepared = _job(cfg, HydraConfig.get())
+    prepared = prepared_of(cfg, HydraConfig.get())
     require_free(path, prepared.manifest)
     chosen = prepared.job.problem.settings.gradient
     if cfg.tuning.gradient == Gradient.AUTO and chosen is Gradient.SCORE:
@@ -139,7 +139,7 @@ def _prepare(cfg: DictConfig, path: Path) -> Prepared:
     return prepared
 
 
-def _job(cfg: DictConfig, about: HydraConf) -> Prepared:
+def prepared_of(cfg: DictConfig, about: HydraConf) -> Prepared:
     """The job of a configuration, and what its directory is to belong to.
 
     Args:
@@ -186,7 +186,7 @@ def _run_under_hydra(asked: Asked, prepared: dict[str, Prepared]) -> int:
     def task(cfg: DictConfig) -> None:
         about = HydraConfig.get()
         try:
-            own = prepared.pop(_fingerprint(cfg), None) or _job(cfg, about)
+            own = prepared.pop(_fingerprint(cfg), None) or prepared_of(cfg, about)
             codes.append(execute(own.job, own.manifest, Path(about.runtime.output_dir)))
         except (Exception, SystemExit) as error:  # Hydra would print it, in many lines
             failures.append(error)

@@ -9,7 +9,7 @@ from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.results import Paid
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.truth.references import Estimated, reference_for
-from btgm_cli.tuning.pace import pace_of
+from btgm_cli.tuning.pace import Pace, pace_of
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.sight import Sight, sight
 from btgm_cli.tuning.ways import Plan, Way, ways
@@ -21,13 +21,20 @@ class Forecast:
 
     Args:
         seen: the tilt that is asked for.
-        ways: to draws of it.
+        plan: of the tuning.
+        pace: of this machine.
         n_prior: draws of p that it rests on; 0 where the tilts are known in closed form.
     """
 
     seen: Sight
-    ways: list[Way]
+    plan: Plan
+    pace: Pace
     n_prior: int
+
+    @property
+    def ways(self) -> list[Way]:
+        """What draws will cost."""
+        return ways(self.seen, self.plan, self.pace)
 
 
 def begun(problem: Problem, paid: Paid | None) -> tuple[ReferenceSource, Forecast | None]:
@@ -62,6 +69,6 @@ def forecast(problem: Problem, reference: ReferenceSource, evaluation: float) ->
         return None
     estimated = isinstance(reference, Estimated)
     pace = pace_of(problem, seen.beta, evaluation if estimated else None)
-    plan = Plan.of(problem.target, problem.settings, closed_form=not estimated)
+    plan = Plan.of(problem.target, problem.settings, seen.kl, closed_form=not estimated)
     n_prior = problem.settings.n_reference if estimated else 0
-    return Forecast(seen, ways(seen, plan, pace), n_prior)
+    return Forecast(seen, plan, pace, n_prior)

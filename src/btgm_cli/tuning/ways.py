@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from btgm_cli.core.target import Target
-from btgm_cli.truth.price import GRADIENT, by_rejection
-from btgm_cli.truth.smc import RUNG_ESS
+from btgm_cli.truth.evaluation import MOST_ROUNDS
+from btgm_cli.truth.price import GRADIENT, SMC_PARTICLES, by_rejection
+from btgm_cli.truth.smc import POPULATIONS, RUNG_ESS
 from btgm_cli.tuning.fitting import N_CALIBRATE, N_GUARD, N_PRIOR, N_SCREENED, STEPS
 from btgm_cli.tuning.learning import FIRST
 from btgm_cli.tuning.pace import Pace
@@ -30,6 +31,9 @@ MOVES = 5
 SMC_SHARE = 0.7
 """Effective share of an SMC's particles, by their spread: 0.3 to 1 on the same."""
 
+LEAST_SMC = SMC_SHARE * POPULATIONS * SMC_PARTICLES
+"""Draws that the smallest SMC is worth."""
+
 TUNED_SHARE = 0.5
 """`ess_fraction` of a tuned model that passes for good."""
 
@@ -38,8 +42,9 @@ TRAININGS = {FirstBeta.REFERENCE: 2, FirstBeta.SECOND_ORDER: 4}
 
 
 class Method(StrEnum):
-    """A way to draws of the exact tilt."""
+    """A way to draws of the exact tilt; auto is the cheapest."""
 
+    AUTO = "auto"
     REJECTION = "rejection"
     SMC = "smc"
     TUNING = "tuning"
@@ -56,6 +61,8 @@ class Way:
         fixed_seconds: before the first draw.
         each_seconds: of an effective draw, its evaluations among them.
         at_least: is it only a lower bound?
+        least: draws that it makes at the least.
+        free: effective draws that have been paid for.
     """
 
     method: Method
@@ -64,14 +71,20 @@ class Way:
     fixed_seconds: float
     each_seconds: float
     at_least: bool = False
+    least: float = 0.0
+    free: float = 0.0
 
     def evaluations(self, n: int) -> float:
         """For n effective draws."""
-        return self.fixed + self.each * n
+        return self.fixed + self.each * self._draws(n)
 
     def seconds(self, n: int) -> float:
         """For n effective draws."""
-        return self.fixed_seconds + self.each_seconds * n
+        return self.fixed_seconds + self.each_seconds * self._draws(n)
+
+    def _draws(self, n: int) -> float:
+        """That are still to be paid for."""
+        return max(n, self.least) - self.free if n > self.free else 0.0
 
 
 @dataclass(frozen=True)
@@ -80,26 +93,30 @@ class Plan:
 
     Args:
         trainings: how many.
-        visits: how many β are judged, p among them.
+        judged: draws that its figures rest on, in all.
         settings: of the tuning.
         own_draws: draws of p that no reference has paid for.
     """
 
     trainings: int
-    visits: int
+    judged: int
     settings: Tuning
     own_draws: int
 
     @classmethod
-    def of(cls, target: Target, settings: Tuning, *, closed_form: bool) -> Plan:
-        """Of a path, or of one target."""
+    def of(cls, target: Target, settings: Tuning, kl: float, *, closed_form: bool) -> Plan:
+        """Of a path, or of one target whose tilt has this KL, nats."""
+        own_draws = settings.n_reference * closed_form
         if target.path is not None:
-            visits = len(target.path)
             trainings = sum(beta > 0 for beta in target.path)
-        else:
-            trainings = TRAININGS[settings.first_beta]
-            visits = trainings + 1
-        return cls(trainings, visits, settings, settings.n_reference * closed_form)
+            return cls(trainings, settings.n_eval * len(target.path), settings, own_draws)
+        trainings, each = TRAININGS[settings.first_beta], settings.n_eval
+        # The error that the tolerance asks for, as if f were normal: then log q/p has variance
+        # 2 KL, and (C_f − E_p f)² = 2 KL Var f. p's own KL is known without error.
+        needed = (2 if target.C_f is not None else 8) / (settings.tolerance**2 * max(kl, 1e-9))
+        rounds = min(MOST_ROUNDS, math.ceil(needed / each))
+        of_p = each * (rounds if target.C_f is not None else 1)
+        return cls(trainings, of_p + trainings * rounds * each, settings, own_draws)
 
     @property
     def steps(self) -> int:
@@ -109,12 +126,12 @@ class Plan:
     @property
     def evaluations(self) -> float:
         """Of f, in all."""
-        settings, judged = self.settings, self.visits * self.settings.n_eval
+        settings = self.settings
         if settings.gradient is Gradient.SURROGATE:
             each = settings.n_learn + N_GUARD
-            return judged + self.own_draws + self.trainings * each
+            return self.judged + self.own_draws + self.trainings * each
         weight = 1 if settings.gradient is Gradient.SCORE else GRADIENT
-        spent = judged + weight * self.steps * settings.batch_size
+        spent = self.judged + weight * self.steps * settings.batch_size
         if settings.min_acceptance_rate < 1:
             spent += N_PRIOR + self.trainings * (2 * N_GUARD + N_SCREENED)
         return spent
@@ -133,7 +150,7 @@ class Plan:
     @property
     def _draws(self) -> int:
         """Of the tuned model."""
-        draws = self.visits * self.settings.n_eval
+        draws = self.judged
         if self.settings.min_acceptance_rate < 1:
             draws += self.trainings * N_CALIBRATE
         if self.settings.gradient is Gradient.SURROGATE:
@@ -141,10 +158,14 @@ class Plan:
         return draws
 
 
+def climb(seen: Sight) -> int:
+    """Evaluations for each particle of an SMC up to this tilt."""
+    return 1 + MOVES * math.ceil(math.sqrt(2 * max(seen.kl, 0.0)) / RUNG)
+
+
 def ways(seen: Sight, plan: Plan, pace: Pace) -> list[Way]:
     """What draws of the tilt that is seen will cost, by each way."""
-    rungs = math.ceil(math.sqrt(2 * max(seen.kl, 0.0)) / RUNG)
-    smc = (1 + MOVES * rungs) / SMC_SHARE
+    smc = climb(seen) / SMC_SHARE
     rejection = by_rejection(1.0, seen.log_rejection, 0.0)
     before, draw = plan.evaluations, 1 / TUNED_SHARE
     return [
@@ -156,7 +177,7 @@ def ways(seen: Sight, plan: Plan, pace: Pace) -> list[Way]:
             pace.evaluation * rejection,
             at_least=not seen.clear,
         ),
-        Way(Method.SMC, 0.0, smc, 0.0, pace.evaluation * smc),
+        Way(Method.SMC, 0.0, smc, 0.0, pace.evaluation * smc, least=LEAST_SMC),
         Way(
             Method.TUNING,
             before,
