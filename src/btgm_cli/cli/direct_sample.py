@@ -101,7 +101,7 @@ def _place(model: str, criterion: str) -> Path:
 
 def _sample(request: Request, prepared: Prepared, files: DrawFiles, of_run: OfRun) -> int:
     """Choose a way and take it; the exit code."""
-    problem, work, parts = prepared.job.problem, files.beside(".run"), files.parts
+    work, parts = files.beside(".run"), files.parts
     with parts.held(_identity(request, prepared)):
         files.remove_leftovers()
         # A run that was begun has what its reference paid for.
@@ -109,26 +109,48 @@ def _sample(request: Request, prepared: Prepared, files: DrawFiles, of_run: OfRu
         remove_leftovers(home / PAID)
         paid = PaidValues(home, prepared.manifest)
         try:
-            reference, ahead = begun(problem, paid)
-            beta, trouble = aim(problem, reference)
-            method = Method.REJECTION
-            if not trouble:
-                method, trouble = _method(request, ahead, reference, beta)
-            if trouble:
-                trouble = f"no draws: {trouble}"
-            elif method is not Method.TUNING:
-                question = Question(prepared, method, beta, request.n)
-                trouble = write_draws(question, problem.f.remembering(paid), reference, files)
+            done = _drawn(request, prepared, files, paid)
         finally:
             paid.flush()
-        if method is Method.TUNING and not trouble and home != work and paid.folder.is_dir():
+        if done.method is Method.TUNING and home != work and paid.folder.is_dir():
             work.mkdir(exist_ok=True)
             paid.folder.rename(work / PAID)
-    if method is Method.TUNING and not trouble:
-        return _tuned(request, prepared.job.overrides, beta, files, of_run)
+    if done.method is Method.TUNING and not done.trouble:
+        return _tuned(request, prepared.job.overrides, done.beta, files, of_run)
+    if done.trouble:
+        print(f"btgm sample: {done.trouble}", file=sys.stderr)
+    return 3 if done.trouble else 0
+
+
+@dataclass(frozen=True)
+class _Done:
+    """How far the draws are.
+
+    Args:
+        beta: the tilt.
+        method: the way that was chosen, and taken but for a tuning.
+        trouble: why the draws cannot be relied on, or there are none; empty where they can.
+    """
+
+    beta: float
+    method: Method
+    trouble: str
+
+
+def _drawn(request: Request, prepared: Prepared, files: DrawFiles, paid: PaidValues) -> _Done:
+    """Find β, choose a way, and take it where that is no tuning."""
+    problem = prepared.job.problem
+    reference, ahead = begun(problem, paid)
+    beta, trouble = aim(problem, reference)
     if trouble:
-        print(f"btgm sample: {trouble}", file=sys.stderr)
-    return 3 if trouble else 0
+        return _Done(beta, Method.REJECTION, f"no draws: {trouble}")
+    method, trouble = _method(request, ahead, reference, beta)
+    if trouble:
+        return _Done(beta, Method.REJECTION, f"no draws: {trouble}")
+    if method is not Method.TUNING:
+        question = Question(prepared, method, beta, request.n)
+        trouble = write_draws(question, problem.f.remembering(paid), reference, files)
+    return _Done(beta, method, trouble)
 
 
 def _identity(request: Request, prepared: Prepared) -> dict[str, Any]:

@@ -64,13 +64,8 @@ def write_draws(
     Returns:
         Why the draws cannot be relied on; empty where they can.
     """
-    paid, parts, tilt = reference.f_evals, files.parts, _known(reference, question.beta)
-    if question.method is Method.SMC:
-        way: ExactDraws = _climbed(question, f, reference)
-    else:
-        first, own = _first(question, f, reference), question.prepared.job.problem.f
-        paid = max(paid, len(first.f))
-        way = Rejection(own, tilt, first, len(parts.sizes), question.generator)
+    parts, tilt = files.parts, _known(reference, question.beta)
+    way, paid = _way(question, f, reference, tilt, len(parts.sizes))
     _draw(way, question, parts)
     abouts = [parts.about(index) for index in range(len(parts.sizes))]
     found = way.found(abouts, parts.f_evals, question.n)
@@ -95,6 +90,27 @@ def write_draws(
     return trouble
 
 
+def _way(
+    question: Question,
+    f: LatentCriterion,
+    reference: ReferenceSource,
+    tilt: Reference,
+    parts: int,
+) -> tuple[ExactDraws, int]:
+    """The way to so many parts, and the evaluations before the first."""
+    problem, paid = question.prepared.job.problem, reference.f_evals
+    if question.method is Method.SMC:
+        begun = None
+        if isinstance(reference, Estimated) and reference.has_climbed:
+            begun = reference.smc
+        most = problem.settings.n_particles
+        return Climbed(f, question.beta, most, question.generator, begun), paid
+    first = _first(question, f, reference)
+    # Each part keeps what it cost, so that nothing else has to remember.
+    way = Rejection(problem.f, tilt, first, parts, question.generator)
+    return way, max(paid, len(first.f))
+
+
 def _known(reference: ReferenceSource, beta: float) -> Reference:
     """The tilt without climbing for it; log Z is NaN where it cannot be relied on."""
     if isinstance(reference, Estimated) and not reference.has_climbed:
@@ -111,17 +127,6 @@ def _first(question: Question, f: LatentCriterion, reference: ReferenceSource) -
     n = question.prepared.job.problem.settings.n_reference
     z = f.model.sample_prior(n, question.generator("first"))
     return Particles(z, evaluate(f, z))
-
-
-def _climbed(question: Question, f: LatentCriterion, reference: ReferenceSource) -> Climbed:
-    begun = reference.smc if isinstance(reference, Estimated) and reference.has_climbed else None
-    return Climbed(
-        f,
-        question.beta,
-        question.prepared.job.problem.settings.n_particles,
-        question.generator,
-        begun,
-    )
 
 
 def _draw(way: ExactDraws, question: Question, parts: DrawParts) -> None:
