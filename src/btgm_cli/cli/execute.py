@@ -18,10 +18,12 @@ from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.cli.run_log import logged
 from btgm_cli.cli.summary import command, summary
+from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
+from btgm_cli.store.decoded import DecodedDraws
 from btgm_cli.store.files import npy_bytes, remove_leftovers, write_bytes, write_json
 from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.lock import locked
@@ -45,7 +47,13 @@ KEPT = 1000
 
 
 def execute(
-    job: Job, manifest: Manifest, path: Path, *, resume: bool = False, told: bool = False
+    job: Job,
+    manifest: Manifest,
+    path: Path,
+    *,
+    resume: bool = False,
+    told: bool = False,
+    decoded: DecodedDraws | None = None,
 ) -> int:
     """Run, or go on with, one job in its directory.
 
@@ -55,6 +63,7 @@ def execute(
         path: the directory.
         resume: go on with the run there; else none may have begun there.
         told: has somebody said already what draws will cost?
+        decoded: x that other jobs of a sweep have decoded.
 
     Returns:
         0 where the target was met, 3 where it was missed; all files are written in either case.
@@ -70,7 +79,7 @@ def execute(
             for folder in (path, path / FLOWS, path / SAMPLES, path / PAID):
                 remove_leftovers(folder)
             with sparing(_counts(job)):
-                return _execute(job, there, path, tell=not (resume or told))
+                return _execute(job, there, path, tell=not (resume or told), decoded=decoded)
 
 
 def _counts(job: Job) -> dict[str, float]:
@@ -80,7 +89,9 @@ def _counts(job: Job) -> dict[str, float]:
     return {"samples": job.options.samples, **counts}
 
 
-def _execute(job: Job, manifest: Manifest, path: Path, *, tell: bool) -> int:
+def _execute(
+    job: Job, manifest: Manifest, path: Path, *, tell: bool, decoded: DecodedDraws | None
+) -> int:
     problem = job.problem
     draw = _draws_of(problem, job.options.samples)
     journal = RunJournal(path, manifest, problem.flow.settings, draw)
@@ -88,7 +99,8 @@ def _execute(job: Job, manifest: Manifest, path: Path, *, tell: bool) -> int:
         log.warning(warning)
         print(f"btgm run: {warning}", file=sys.stderr)
     try:
-        result = _tuned(job, journal, tell=tell)
+        reference = _look_ahead(job, journal, decoded, tell=tell)
+        result = _tuned(job, journal, reference)
         journal.begin_tables()
         costs = _write_tables(job, result, path, journal)
     finally:
@@ -117,20 +129,32 @@ def _write_tables(job: Job, result: TuneResult, path: Path, journal: RunJournal)
     return costs
 
 
-def _tuned(job: Job, journal: RunJournal, *, tell: bool) -> TuneResult:
-    """Algorithm 1, journaled in the run's directory and shown on the terminal.
+def _look_ahead(
+    job: Job, journal: RunJournal, decoded: DecodedDraws | None, *, tell: bool
+) -> ReferenceSource | None:
+    """The reference, once it has told what draws will cost; None where it is made later.
 
     Args:
         job: what to run.
         journal: of its directory.
-        tell: say before what draws will cost, as far as one target or a path can tell?
+        decoded: x that other jobs of a sweep have decoded.
+        tell: or has it been told before?
     """
-    title, reference = f"{job.names.model} / {job.names.criterion}", None
-    if tell and job.problem.target.at_least is None:
-        reference, ahead = begun(job.problem, journal.paid)
-        if ahead:
-            print(table(ahead), flush=True)
-            log.info("%s", table(ahead))
+    if not tell or job.problem.target.at_least is not None:
+        return None
+    reference, ahead = begun(job.problem, journal.paid, decoded)
+    lines = [table(ahead)] if ahead else []
+    if decoded and decoded.saved:
+        lines.append(f"{decoded.saved:,} draws of p were decoded by another job of the sweep")
+    for line in lines:
+        print(line, flush=True)
+        log.info("%s", line)
+    return reference
+
+
+def _tuned(job: Job, journal: RunJournal, reference: ReferenceSource | None) -> TuneResult:
+    """Algorithm 1, journaled in the run's directory and shown on the terminal."""
+    title = f"{job.names.model} / {job.names.criterion}"
     with ProgressBar(title, job.problem, journal.points()) as bar:
         journal.watch(bar.finish_point)
         return solve(job.problem, reference=reference, journal=journal, observe=bar.advance)

@@ -37,8 +37,15 @@ class Forecast:
         return ways(self.seen, self.plan, self.pace)
 
 
-def begun(problem: Problem, paid: Paid | None) -> tuple[ReferenceSource, Forecast | None]:
+def begun(
+    problem: Problem, paid: Paid | None, decoded: Paid | None = None
+) -> tuple[ReferenceSource, Forecast | None]:
     """The reference that a tuning of this problem makes, and what it tells of the cost.
+
+    Args:
+        problem: with one target, or a path.
+        paid: where values of f are kept.
+        decoded: where x of its draws of p is.
 
     Returns:
         Both; no forecast where `sight` sees nothing.
@@ -50,6 +57,7 @@ def begun(problem: Problem, paid: Paid | None) -> tuple[ReferenceSource, Forecas
         settings.n_particles,
         problem.seed,
         problem.device,
+        decoded=decoded,
     )
     elapsed = time.perf_counter() - started
     return reference, forecast(problem, reference, elapsed / settings.n_reference)
