@@ -12,9 +12,10 @@ from btgm_cli.cli import main
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Problem, solve
-from btgm_cli.tuning.forecast import begun, forecast
-from btgm_cli.tuning.sight import sight
-from btgm_cli.tuning.ways import MOVES, SMC_SHARE, Method
+from btgm_cli.tuning.forecast import begun
+from btgm_cli.tuning.pace import Pace
+from btgm_cli.tuning.sight import Sight, sight
+from btgm_cli.tuning.ways import MOVES, SMC_SHARE, Method, Plan, ways
 from tests.test_cli import GAUSSIAN, SMALL
 
 QUICK = Tuning(first_steps=20, steps=10, n_eval=500, n_learn=500, n_reference=4000)
@@ -132,14 +133,13 @@ def test_a_look_ahead_changes_no_draw():
 
 
 def test_smc_climbs_as_many_rungs_as_the_tilt_is_far():
-    problem = problem_of(Target(betas=[1.0]))
-    reference = begun(problem, None)[0]
+    plan = Plan.of(Target(betas=[1.0]), QUICK, 0.5, closed_form=False)
     costs = []
     for beta in (0.47, 0.94, 4.7):  # one rung, two and ten: √(2 KL) = β, and a rung is 0.4724
-        told = forecast(problem_of(Target(betas=[beta])), reference, 1e-6)
-        costs.append(told.ways[1].each)
+        seen = Sight(beta, beta**2 / 2, beta**2, clear=True)
+        costs.append(ways(seen, plan, Pace(1.0, 1.0, 1.0, 1.0))[1].each)
     assert costs[1] - costs[0] == pytest.approx(MOVES / SMC_SHARE)
-    assert costs[2] - costs[0] > 8 * MOVES / SMC_SHARE
+    assert costs[2] - costs[0] == pytest.approx(9 * MOVES / SMC_SHARE)
 
 
 @pytest.mark.slow
