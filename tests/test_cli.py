@@ -59,7 +59,9 @@ def run_in(directory, *overrides):
 def test_a_run_leaves_what_other_tools_rely_on(here, capsys):
     assert main([*GAUSSIAN, *SMALL, PATH]) == 0
     (run,) = (here / "outputs" / "gaussian" / "linear").iterdir()
-    assert capsys.readouterr().out.splitlines()[-1].endswith(run.name)
+    told = capsys.readouterr().out
+    assert told.startswith("estimated cost of effective draws at β = 1, by the closed form")
+    assert told.splitlines()[-1].endswith(run.name)
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     paid = {name for name in files if name.startswith("paid/")}
     assert paid

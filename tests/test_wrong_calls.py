@@ -266,6 +266,10 @@ sample nowhere threads=abc                         # threads
 sample nowhere out=                                # out
 sample nowhere out=3                               # out
 sample nowhere device=cpu                          # device
+sample n=10                                        # target.betas
+sample target.betas=[0,1]                          # one β
+sample target.betas=[1] method=nope                # auto, rejection, smc, tuning
+sample target.betas=[1] correct=resample           # correct
 sample DIR beta=7                                  # beta
 sample DIR out=x.json                              # out
 sample DIR out=x                                   # out

@@ -15,11 +15,16 @@ import pandas as pd
 
 from btgm_cli.cli.draw_parts import DrawParts, read_part
 from btgm_cli.core.errors import SettingError
+from btgm_cli.report import draw_draws
 from btgm_cli.store.files import remove_leftovers_of, replacing, require_room, require_writable
+from btgm_cli.truth.tally import Tally
 from btgm_cli.tuned.correction import FIELDS
 
 BYTES_PER_FILE = 200_000_000
 """About; more draws go to the next file."""
+
+SHOWN = 64
+"""Draws in the picture."""
 
 BYTES_PER_PART, MOST_PER_PART = 64_000_000, 100_000
 """What a kill may cost, and what is held in memory. Each part has a generator of its own."""
@@ -71,6 +76,22 @@ class DrawFiles:
                     _write_npz(temporary, parts, sum(sizes))
                 else:
                     _write_parquet(temporary, parts)
+
+    def tally(self) -> Tally:
+        """How often each draw is among the parts, and the mean of f."""
+        tally = Tally()
+        for part in self.parts.files:
+            tally.add(read_part(part, "z"), read_part(part, "f"))
+        return tally
+
+    def picture(self, heading: str) -> None:
+        """Draw the first of them."""
+        first = read_part(self.parts.files[0], "x")[:SHOWN]
+        draw_draws(first.astype(np.float32), heading, self.beside(".png"))
+
+    def tell(self) -> None:
+        """Name the files on the terminal."""
+        print("\n".join(str(path) for path in [*self.names, self.beside(".png")]))
 
     def remove_leftovers(self) -> None:
         """Remove what a kill left half-written, by the process that holds the parts."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.store.files import remove_leftovers, replacing, write_json
 from btgm_cli.store.lock import locked
 from btgm_cli.store.manifest import first_difference
-from btgm_cli.tuned.correction import FIELDS, Draws
+from btgm_cli.tuned.correction import FIELDS, Draws, joined
 
 ABOUT = "about.json"
 F_EVALS = "f_evals"
@@ -78,17 +78,35 @@ class DrawParts:
             return archive.testzip() is None
         return False
 
-    def write(self, index: int, blocks: Sequence[Draws], f_evals: int) -> None:
-        """Keep a part, and the evaluations of f that it took."""
+    def write(
+        self,
+        index: int,
+        blocks: Sequence[Draws],
+        f_evals: int,
+        about: Mapping[str, float] | None = None,
+    ) -> None:
+        """Keep a part, the evaluations of f that it took, and further figures by their names."""
         draws = joined(blocks)
         arrays = {name: getattr(draws, name).cpu().numpy() for name in FIELDS}
         with replacing(self.files[index]) as temporary:
-            np.savez(temporary, allow_pickle=False, **arrays, **{F_EVALS: np.array(f_evals)})
+            figures = {F_EVALS: f_evals, **(about or {})}
+            arrays |= {name: np.array(value) for name, value in figures.items()}
+            np.savez(temporary, allow_pickle=False, **arrays)
 
     @property
     def f_evals(self) -> int:
         """Evaluations of f behind all parts."""
         return sum(int(read_part(file, F_EVALS)) for file in self.files)
+
+    def draws(self, index: int, device: torch.device | str = "cpu") -> Draws:
+        """The draws of a part."""
+        arrays = (read_part(self.files[index], name) for name in FIELDS)
+        return Draws(*(torch.from_numpy(array).to(device) for array in arrays))
+
+    def about(self, index: int) -> dict[str, float]:
+        """The figures of a part, by their names."""
+        with np.load(self.files[index]) as arrays:
+            return {name: arrays[name].item() for name in arrays.files if name not in FIELDS}
 
     def _require_same(self, about: dict[str, Any]) -> None:
         """Refuse a folder with parts of other draws."""
@@ -104,11 +122,6 @@ class DrawParts:
             expected = f"has parts of other draws ({name}={other!r}, not {value!r}); "
             expected += "go on with those, choose another with out=FILE, or remove the folder"
             raise SettingError("out", str(self.folder), expected)
-
-
-def joined(parts: Sequence[Draws]) -> Draws:
-    """The draws of all parts, in order."""
-    return Draws(*(torch.cat([getattr(part, name) for part in parts]) for name in FIELDS))
 
 
 def read_part(file: Path, name: str) -> np.ndarray:

@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from btgm_cli.cli.forecast import table
 from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.cli.run_log import logged
 from btgm_cli.cli.summary import command, summary
+from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
+from btgm_cli.store.decoded import DecodedDraws
 from btgm_cli.store.files import npy_bytes, remove_leftovers, write_bytes, write_json
 from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.lock import locked
@@ -32,6 +35,7 @@ from btgm_cli.truth.price import Price, prices
 from btgm_cli.truth.trust import TiltDraws
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuning import Problem, TuneResult, solve
+from btgm_cli.tuning.forecast import begun
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,15 @@ KEPT = 1000
 """Draws of the reference that a run keeps."""
 
 
-def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -> int:
+def execute(
+    job: Job,
+    manifest: Manifest,
+    path: Path,
+    *,
+    resume: bool = False,
+    told: bool = False,
+    decoded: DecodedDraws | None = None,
+) -> int:
     """Run, or go on with, one job in its directory.
 
     Args:
@@ -50,6 +62,8 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
         manifest: its configuration, as the directory is to belong to.
         path: the directory.
         resume: go on with the run there; else none may have begun there.
+        told: has somebody said already what draws will cost?
+        decoded: x that other jobs of a sweep have decoded.
 
     Returns:
         0 where the target was met, 3 where it was missed; all files are written in either case.
@@ -65,7 +79,7 @@ def execute(job: Job, manifest: Manifest, path: Path, *, resume: bool = False) -
             for folder in (path, path / FLOWS, path / SAMPLES, path / PAID):
                 remove_leftovers(folder)
             with sparing(_counts(job)):
-                return _execute(job, there, path)
+                return _execute(job, there, path, tell=not (resume or told), decoded=decoded)
 
 
 def _counts(job: Job) -> dict[str, float]:
@@ -75,7 +89,9 @@ def _counts(job: Job) -> dict[str, float]:
     return {"samples": job.options.samples, **counts}
 
 
-def _execute(job: Job, manifest: Manifest, path: Path) -> int:
+def _execute(
+    job: Job, manifest: Manifest, path: Path, *, tell: bool, decoded: DecodedDraws | None
+) -> int:
     problem = job.problem
     draw = _draws_of(problem, job.options.samples)
     journal = RunJournal(path, manifest, problem.flow.settings, draw)
@@ -83,7 +99,8 @@ def _execute(job: Job, manifest: Manifest, path: Path) -> int:
         log.warning(warning)
         print(f"btgm run: {warning}", file=sys.stderr)
     try:
-        result = _tuned(job, journal)
+        reference = _look_ahead(job, journal, decoded, tell=tell)
+        result = _tuned(job, journal, reference)
         journal.begin_tables()
         costs = _write_tables(job, result, path, journal)
     finally:
@@ -112,12 +129,35 @@ def _write_tables(job: Job, result: TuneResult, path: Path, journal: RunJournal)
     return costs
 
 
-def _tuned(job: Job, journal: RunJournal) -> TuneResult:
+def _look_ahead(
+    job: Job, journal: RunJournal, decoded: DecodedDraws | None, *, tell: bool
+) -> ReferenceSource | None:
+    """The reference, once it has told what draws will cost; None where it is made later.
+
+    Args:
+        job: what to run.
+        journal: of its directory.
+        decoded: x that other jobs of a sweep have decoded.
+        tell: or has it been told before?
+    """
+    if not tell or job.problem.target.at_least is not None:
+        return None
+    reference, ahead = begun(job.problem, journal.paid, decoded)
+    lines = [table(ahead)] if ahead else []
+    if decoded and decoded.saved:
+        lines.append(f"{decoded.saved:,} draws of p were decoded by another job of the sweep")
+    for line in lines:
+        print(line, flush=True)
+        log.info("%s", line)
+    return reference
+
+
+def _tuned(job: Job, journal: RunJournal, reference: ReferenceSource | None) -> TuneResult:
     """Algorithm 1, journaled in the run's directory and shown on the terminal."""
     title = f"{job.names.model} / {job.names.criterion}"
     with ProgressBar(title, job.problem, journal.points()) as bar:
         journal.watch(bar.finish_point)
-        return solve(job.problem, journal=journal, observe=bar.advance)
+        return solve(job.problem, reference=reference, journal=journal, observe=bar.advance)
 
 
 def _draws_of(problem: Problem, n: int) -> Callable[[PathPoint], np.ndarray]:

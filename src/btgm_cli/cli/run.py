@@ -27,6 +27,7 @@ from btgm_cli.cli.options import Asked, read_run
 from btgm_cli.cli.overrides import REFUSALS, each_job, line_of
 from btgm_cli.cli.own import found_again, with_search_path
 from btgm_cli.cli.settings import path_of
+from btgm_cli.cli.sweep import Sweep
 from btgm_cli.cli.tree import conf_dir
 from btgm_cli.core.blame import told
 from btgm_cli.core.errors import BtgmError, SettingError, in_one_line
@@ -131,7 +132,7 @@ def _require_own(number: int, cfg: DictConfig, places: dict[str, int]) -> None:
 
 def _prepare(cfg: DictConfig, path: Path) -> Prepared:
     """The job of a composed configuration, once its directory is known to be free."""
-    prepared = _job(cfg, HydraConfig.get())
+    prepared = prepared_of(cfg, HydraConfig.get())
     require_free(path, prepared.manifest)
     chosen = prepared.job.problem.settings.gradient
     if cfg.tuning.gradient == Gradient.AUTO and chosen is Gradient.SCORE:
@@ -139,7 +140,7 @@ def _prepare(cfg: DictConfig, path: Path) -> Prepared:
     return prepared
 
 
-def _job(cfg: DictConfig, about: HydraConf) -> Prepared:
+def prepared_of(cfg: DictConfig, about: HydraConf) -> Prepared:
     """The job of a configuration, and what its directory is to belong to.
 
     Args:
@@ -182,12 +183,15 @@ def _run_under_hydra(asked: Asked, prepared: dict[str, Prepared]) -> int:
         BtgmError: the only job came to no end.
     """
     codes, failures = [0], list[BaseException]()
+    sweep = Sweep(own.manifest for own in prepared.values())
 
     def task(cfg: DictConfig) -> None:
         about = HydraConfig.get()
         try:
-            own = prepared.pop(_fingerprint(cfg), None) or _job(cfg, about)
-            codes.append(execute(own.job, own.manifest, Path(about.runtime.output_dir)))
+            own = prepared.pop(_fingerprint(cfg), None) or prepared_of(cfg, about)
+            decoded = sweep.decoded(own.manifest, Path(about.sweep.dir)) if asked.sweep else None
+            path = Path(about.runtime.output_dir)
+            codes.append(execute(own.job, own.manifest, path, decoded=decoded))
         except (Exception, SystemExit) as error:  # Hydra would print it, in many lines
             failures.append(error)
             codes.append(2)
@@ -197,7 +201,7 @@ def _run_under_hydra(asked: Asked, prepared: dict[str, Prepared]) -> int:
 
     # Settings first: Hydra's parser refuses them on both sides of an option such as -m.
     arguments = [*with_search_path(asked.settings), *["-m"] * asked.sweep, *asked.shown]
-    with _as_hydra_wants(arguments):
+    with _as_hydra_wants(arguments), sweep:
         try:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(task)()
         except REFUSALS as error:

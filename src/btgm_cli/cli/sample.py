@@ -1,4 +1,7 @@
-"""`btgm sample DIR`: draws of a tuned model, as they are or corrected to the exact tilt."""
+"""`btgm sample DIR`: draws of a tuned model, as they are or corrected to the exact tilt.
+
+Without a run before it: see `direct_sample`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ import torch
 from tqdm import tqdm
 
 from btgm_cli import __version__
+from btgm_cli.cli.direct_sample import without_run
 from btgm_cli.cli.draw_files import DrawFiles
-from btgm_cli.cli.draw_parts import DrawParts, read_part
+from btgm_cli.cli.draw_parts import DrawParts
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked, path_of, require_least
@@ -25,7 +29,6 @@ from btgm_cli.core.latent_criterion import shape_of_x
 from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
-from btgm_cli.report import draw_draws
 from btgm_cli.store.files import write_json
 from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.truth.tally import Tally
@@ -33,6 +36,7 @@ from btgm_cli.truth.trust import amiss, doubt, too_dear
 from btgm_cli.tuned.correction import Correct, Corrector
 
 USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
+       btgm sample model=NAME criterion=NAME target.betas=[BETA] [SETTING=VALUE ...]
 
   n=10000         draws
   beta=           a β of the run; by default its last
@@ -43,9 +47,14 @@ USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
                   several files, numbered; they are drawn in parts, and the same command goes on
                   after a kill
   seed=0
-  threads=        CPU threads; by default torch's choice. Other counts may change the last bits"""
+  threads=        CPU threads; by default torch's choice. Other counts may change the last bits
 
-SHOWN = 64
+Without a run, by all settings of btgm run, with one β, target.C_D, target.C_f or target.rho:
+
+  n=10000         draws of the exact tilt
+  method=auto     rejection from p, smc, or tuning: a run beside the file, and draws of it; auto
+                  is what takes the fewest evaluations of f
+  out=            as above; by default outputs/sample/<model>/<criterion>/<time>/draws.npz"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,13 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if not argv:
         raise SettingError("run directory", "", "name one: btgm sample DIR")
+    if "=" in argv[0] and not path_of(argv[0]).exists():
+        return without_run(argv, _of_run)
+    return _of_run(argv)
+
+
+def _of_run(argv: Sequence[str]) -> int:
+    """Draws of a run; arguments as typed."""
     request = checked(Request, arguments(argv[1:]))
     with cpu_threads(request.threads), sparing({"n": request.n}):
         return _sample(request, load_run(path_of(argv[0])))
@@ -107,7 +123,7 @@ def _sample(request: Request, run: LoadedRun) -> int:
     except Stopped as stopped:
         stopped.add_note("the same command goes on")
         raise
-    print("\n".join(str(path) for path in [*files.names, files.beside(".png")]))
+    files.tell()
     whole = Status(run.summary.get("status", status))
     trouble = doubt(whole, status, request.correct, corrector.pilot)
     if not trouble and request.correct is not Correct.NONE:
@@ -172,13 +188,10 @@ def _write(
 ) -> Tally:
     """Write the draws, a picture of the first ones, and what they are; returns their count."""
     files.write()
-    tally = Tally()
-    for part in files.parts.files:
-        tally.add(read_part(part, "z"), read_part(part, "f"))
+    tally = files.tally()
     heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
     heading += f"β = {corrector.beta:.4g} · correct={request.correct} · verdict: {status}"
-    first = read_part(files.parts.files[0], "x")[:SHOWN]
-    draw_draws(first.astype(np.float32), heading, files.beside(".png"))
+    files.picture(heading)
     pilot = corrector.pilot
     about = {
         "run": str(run.path),

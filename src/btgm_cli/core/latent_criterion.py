@@ -59,6 +59,7 @@ class LatentCriterion:
         self._noise_of = f_samples, seed, device
         self._noise: Tensor | None = None
         self._paid: Paid | None = None
+        self._decoded_by: Paid | None = None
         self._name = ""
         if isinstance(model, StochasticDecoder):
             noise = model.noise(f_samples or F_SAMPLES, derived_generator(seed, "decoder"))
@@ -80,6 +81,16 @@ class LatentCriterion:
         """
         twin = copy(self)
         twin._paid, twin._name = paid, repr(name)
+        return twin
+
+    def sharing(self, decoded: Paid | None) -> LatentCriterion:
+        """The same, but x of z that `decoded` knows are not decoded again.
+
+        Args:
+            decoded: of the same model and noise, where x is kept; None keeps nothing.
+        """
+        twin = copy(self)
+        twin._decoded_by = decoded
         return twin
 
     @property
@@ -122,18 +133,13 @@ class LatentCriterion:
 
     def _recalled(self, what: str, z: Tensor, evaluated: Callable[[], Tensor]) -> Tensor:
         """What is known of exactly this z (n, D), else what is evaluated."""
-        if self._paid is None or torch.is_grad_enabled():
-            return evaluated()
-        content = z.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-        key = hashlib.sha256(f"{what} {self._name} {z.dtype} ".encode() + content).hexdigest()
-        values = self._paid.recall(key)
-        if values is None:
-            values = evaluated()
-            self._paid.keep(key, values)
-        return values.to(z.device)
+        return _known(self._paid, f"{what} {self._name}", z, evaluated)
 
     def _decoded(self, z: Tensor) -> Tensor:
         """All x of all z, shape (f_samples · n, *X), the first of each z first."""
+        return _known(self._decoded_by, "x", z, lambda: self._decode(z))
+
+    def _decode(self, z: Tensor) -> Tensor:
         if self._noise is None or not isinstance(self.model, StochasticDecoder):
             return self.model.decode(z)
         return self.model.decode_with(z, self._noise[:, None]).flatten(0, 1)
@@ -141,6 +147,19 @@ class LatentCriterion:
     def _mean(self, f: Tensor) -> Tensor:
         """The mean over noise of values (f_samples · n, …), shape (n, …)."""
         return f if self._noise is None else f.unflatten(0, (len(self._noise), -1)).mean(0)
+
+
+def _known(paid: Paid | None, what: str, z: Tensor, evaluated: Callable[[], Tensor]) -> Tensor:
+    """What has been paid for of exactly this z (n, D), else what is evaluated, and kept."""
+    if paid is None or torch.is_grad_enabled():
+        return evaluated()
+    content = z.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    key = hashlib.sha256(f"{what} {z.dtype} ".encode() + content).hexdigest()
+    values = paid.recall(key)
+    if values is None:
+        values = evaluated()
+        paid.keep(key, values)
+    return values.to(z.device)
 
 
 def draw_x(model: GenerativeModel, z: Tensor, generator: torch.Generator) -> Tensor:

@@ -97,6 +97,7 @@ class PaidValues:
 
 
 def _fingerprint(manifest: Manifest) -> str:
-    """Hash of all that f depends on, and more."""
-    content = [manifest.version, manifest.settings, manifest.checkpoints]
+    """Hash of all that f depends on, and more; what is asked of it is not among it."""
+    settings = {name: value for name, value in manifest.settings.items() if name != "target"}
+    content = [manifest.version, settings, manifest.checkpoints]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

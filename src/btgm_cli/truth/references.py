@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from btgm_cli.core.contracts import KnowsTilts, ReferenceSource
 from btgm_cli.core.errors import BtgmError
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
-from btgm_cli.core.results import Particles, Reference
+from btgm_cli.core.results import Paid, Particles, Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.tilt.bisection import bisect
 from btgm_cli.tilt.estimates import importance_reference, systematic
@@ -46,6 +46,7 @@ class PriorDraws:
 
     z: Tensor
     f: Tensor
+    _known: dict[float, Reference] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def f_evals(self) -> int:
@@ -59,7 +60,9 @@ class PriorDraws:
 
     def at(self, beta: float) -> Reference:
         """The estimate at β (Eqs. 29–31), with its error and whether to believe it."""
-        return importance_reference(beta, self.f)
+        if beta not in self._known:  # smoothing sorts all draws
+            self._known[beta] = importance_reference(beta, self.f)
+        return self._known[beta]
 
     def shown(self) -> PriorDraws:
         """The first half of the draws, which q̂ may learn from."""
@@ -92,6 +95,7 @@ class Estimated:
         seed: of everything random.
         device: where the draws are made.
         start: draws of p with their f that have been paid for already, in place of n new ones.
+        decoded: where x of the draws of p is kept, for other criteria of the model.
     """
 
     def __init__(
@@ -102,13 +106,14 @@ class Estimated:
         seed: int,
         device: torch.device | str = "cpu",
         start: Particles | None = None,
+        decoded: Paid | None = None,
     ) -> None:
         self._f, self._seed, self._device = f, seed, device
         self._n_particles = n_particles
         self._paid = start is not None
         if start is None:
             z = f.model.sample_prior(n, derived_generator(seed, "reference", device=device))
-            start = Particles(z, evaluate(f, z))
+            start = Particles(z, evaluate(f.sharing(decoded), z))
         self.prior = PriorDraws(start.z, start.f)
 
     @cached_property
@@ -175,12 +180,15 @@ def reference_for(
     seed: int,
     device: torch.device | str = "cpu",
     start: Particles | None = None,
+    decoded: Paid | None = None,
 ) -> ReferenceSource:
     """The best reference for this pair: closed form if known, else `Estimated`."""
     known = None
     if isinstance(f.criterion, KnowsTilts) and not f.is_stochastic:
         known = f.criterion.closed_form(f.model)
-    return Estimated(f, n, n_particles, seed, device, start) if known is None else known
+    if known is not None:
+        return known
+    return Estimated(f, n, n_particles, seed, device, start, decoded)
 
 
 def tilts_at(source: ReferenceSource, kls: Sequence[float]) -> list[Reference]:

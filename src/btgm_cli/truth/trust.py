@@ -71,9 +71,14 @@ def amiss(tally: Tally, mean: float, mean_se: float) -> str:
     """
     if tally.most > 1 and tally.largest_share > LARGEST_SHARE:
         return f"one draw came {tally.most} times, {tally.largest_share:.1%} of all"
-    if abs(tally.mean - mean) > ERRORS * math.hypot(tally.mean_se, mean_se):
+    return off(tally.mean, tally.mean_se, mean, mean_se)
+
+
+def off(found: float, found_se: float, mean: float, mean_se: float) -> str:
+    """Why draws of such an E f are none of a tilt with that one; empty where they may be."""
+    if abs(found - mean) > ERRORS * math.hypot(found_se, mean_se):
         return (
-            f"E f of these draws is {tally.mean:.4g} ± {tally.mean_se:.2g}, "
+            f"E f of these draws is {found:.4g} ± {found_se:.2g}, "
             f"of the exact tilt {mean:.4g} ± {mean_se:.2g}"
         )
     return ""

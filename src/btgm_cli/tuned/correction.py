@@ -9,7 +9,7 @@ so that any number of them needs the memory of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import cached_property
@@ -78,6 +78,11 @@ class Draws:
 
 
 FIELDS = [field.name for field in fields(Draws)]
+
+
+def joined(parts: Sequence[Draws]) -> Draws:
+    """The draws of all parts, in order."""
+    return Draws(*(torch.cat([getattr(part, name) for part in parts]) for name in FIELDS))
 
 
 @dataclass(frozen=True)

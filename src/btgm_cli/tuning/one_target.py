@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from btgm_cli.core.results import Moments, PathPoint, Status, Verdict
+from btgm_cli.core.results import Moments, PathPoint, Reference, Status, Verdict
 from btgm_cli.core.target import Target
 from btgm_cli.tilt import search as second_order
 from btgm_cli.tilt.search import Goal, Quantity, Search
@@ -86,7 +86,7 @@ class OneTarget:
         if self._search is None:  # already p is hopeless
             return Outcome(last.verdict, last.verdict.reason)
         if self._most:
-            return _infeasible(self.goal, self._most, points[0].figures.moments)
+            return infeasible(self.goal, self._most, points[0].figures.moments)
         moments, verdict = last.figures.moments, last.verdict
         reached = moments.kl if self.goal.quantity is Quantity.KL else moments.mean
         text = (
@@ -107,7 +107,7 @@ class OneTarget:
         return error <= self.goal.allowed(moments) or self.goal.residual(moments) >= -error
 
 
-def _infeasible(goal: Goal, most: Bound, prior: Moments) -> Outcome:
+def infeasible(goal: Goal, most: Bound, prior: Moments | Reference) -> Outcome:
     """The target is out of reach, and no β was visited for it."""
     kl = goal.quantity is Quantity.KL
     name, unit, least = ("C_D", " nats", prior.kl) if kl else ("C_f", "", prior.mean)

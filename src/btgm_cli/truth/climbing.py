@@ -1,0 +1,113 @@
+"""Draws of the exact tilt by tempered SMC: as many as one has particles, or several of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion, draw_x
+from btgm_cli.truth.exact_draws import About, Found, Generators, Part, of_tilt
+from btgm_cli.truth.price import SMC_PARTICLES
+from btgm_cli.truth.references import latent_smc
+from btgm_cli.truth.smc import LARGEST_LOG_Z_SE, POPULATIONS, TemperedSMC
+from btgm_cli.tuned.correction import joined
+
+
+class Climbed:
+    """Particles of as many tempered SMC as it takes, each with populations of its own.
+
+    They are not independent: particles have ancestors in common, and each SMC errs as a whole. How
+    many independent draws they are worth is told by the spread of the populations.
+
+    Args:
+        f: the latent criterion f̂.
+        beta: the tilt.
+        most: particles of one SMC, at most.
+        generators: of one SMC, by part and number.
+        climbed: an SMC that has been paid for, which is the first.
+    """
+
+    def __init__(
+        self,
+        f: LatentCriterion,
+        beta: float,
+        most: int,
+        generators: Generators,
+        climbed: TemperedSMC | None = None,
+    ) -> None:
+        self._f, self._beta, self._most = f, beta, most
+        self._generators, self._climbed = generators, climbed
+
+    def part(self, index: int, size: int) -> Part:
+        """Draw a part, with `effective` draws among what is told of it."""
+        runs = -(-size // self._most)
+        each = [self._run(index, run, size // runs + (run < size % runs)) for run in range(runs)]
+        about = {
+            "effective": sum(part.about["effective"] for part in each),
+            "log_z_se": max(part.about["log_z_se"] for part in each),
+            "reliable": min(part.about["reliable"] for part in each),
+        }
+        draws = joined([part.draws for part in each])
+        return Part(draws, sum(part.f_evals for part in each), about)
+
+    def _run(self, index: int, run: int, n: int) -> Part:
+        """N draws of one SMC, in random order."""
+        generator = self._generators(index, run)
+        smc, paid = self._smc(index, run, n, generator)
+        tilt = smc.at(self._beta)
+        chosen = smc.particles(self._beta, n, generator)
+        order = torch.randperm(n, generator=generator, device=generator.device)
+        blocks = []
+        for rows in order.split(CHUNK):
+            z, f = chosen.z[rows], chosen.f[rows]
+            x = draw_x(self._f.model, z, generator)
+            blocks.append(of_tilt(self._f, tilt, x, z, f))
+        worth = _subsampled(tilt.ess, n, smc.pool(self._beta)[0].f.numel())
+        about = {
+            "effective": worth,
+            "log_z_se": tilt.log_z_se,
+            "reliable": float(tilt.reliable),
+        }
+        return Part(joined(blocks), smc.f_evals - paid, about)
+
+    def recall(self, abouts: Sequence[About]) -> None:
+        """No part depends on another."""
+
+    def outdated(self, abouts: Sequence[About]) -> int | None:
+        """No part is ever drawn again."""
+        return None
+
+    def again(self, before: Part, index: int) -> Part:
+        """As it is."""
+        return before
+
+    def found(self, abouts: Sequence[About], f_evals: int, n: int) -> Found:
+        """What n draws in all parts are worth, after so many evaluations for them."""
+        worth = sum(about["effective"] for about in abouts)
+        error = max(about["log_z_se"] for about in abouts)
+        trouble = ""
+        if not all(about["reliable"] for about in abouts):
+            known = error <= LARGEST_LOG_Z_SE
+            trouble = (
+                "the particles of the tempered SMC have not mixed, or too few are effective"
+                if known
+                else f"log Z is known to ± {error:.2g} nats only"
+            )
+        text = f"worth {worth:,.0f} independent draws, by the spread of the populations"
+        return Found(worth, {}, text, trouble)
+
+    def _smc(
+        self, index: int, run: int, n: int, generator: torch.Generator
+    ) -> tuple[TemperedSMC, int]:
+        """An SMC for n draws, and how many of its evaluations have been paid for."""
+        if index == run == 0 and self._climbed is not None:
+            return self._climbed, self._climbed.f_evals
+        each = max(SMC_PARTICLES, math.ceil(n / POPULATIONS))
+        return latent_smc(self._f, generator, each), 0
+
+
+def _subsampled(worth: float, n: int, of: int) -> float:
+    """What n of so many particles are worth in independent draws, if all are worth `worth`."""
+    return min(n, 1 / (1 / max(worth, 1e-300) + 1 / n - 1 / max(of, n)))
