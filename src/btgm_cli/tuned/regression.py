@@ -17,6 +17,10 @@ PRIOR_SHARE = 0.35
 
 BATCH, FIRST_RATE, RATE = 1024, 8e-3, 6e-3
 
+WEIGHT_DECAY = 0.1
+"""AdamW's. Without it s forgets in wide spaces what it was not asked: at 32 dimensions p·exp(βs)
+was 0.152 nats from the tilt at β = 1 and the least weight was a seventh; with it 0.134, a half."""
+
 LEAST_WEIGHT = 0.03
 """In the fit, of a pair that is refused whatever s says there."""
 
@@ -71,7 +75,9 @@ def fit(
     acceptance.beta.fill_(beta)
     top, sources = typical(pool, beta), pool.sources()
     acceptance.net.requires_grad_(True)
-    optimizer = torch.optim.Adam(acceptance.net.parameters(), fused=True)
+    optimizer = torch.optim.AdamW(
+        acceptance.net.parameters(), fused=True, weight_decay=WEIGHT_DECAY
+    )
     rate = one_cycle(optimizer, FIRST_RATE if fresh else RATE, steps)
     for _ in range(steps):
         z, f = joined([some(pairs, n, generator) for pairs, n in sources])

@@ -12,9 +12,10 @@ from btgm_cli.core.latent_criterion import evaluate
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.mixture import Mixture
+from btgm_cli.tuned.regression import Pool, fit
 from btgm_cli.tuning.fitting import weighted
 from btgm_cli.tuning.problem import Problem
-from btgm_cli.tuning.surrogate import Pool, Surrogate, fit
+from btgm_cli.tuning.surrogate import Surrogate
 from btgm_cli.tuning.training import Schedule, Training, take_step
 
 TRIED = 3
