@@ -134,7 +134,7 @@ def test_unknown_name_lists_the_packaged_ones():
         find_checkpoint("gan_minst")
 
 
-@pytest.mark.parametrize("name", ["gan_mnist", "classifier_mnist"])
+@pytest.mark.parametrize("name", ["gan_mnist", "gan_mnist32", "classifier_mnist"])
 def test_packaged_checkpoint_is_small_and_its_card_tells_of_it(name):
     assert name in packaged_checkpoints()
     weights = find_checkpoint(name)
