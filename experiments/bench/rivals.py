@@ -25,10 +25,10 @@ from btgm_cli.core.results import PathPoint, Reference, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.truth.price import GRADIENT, N_BEST, by_rejection, evaluations
-from btgm_cli.truth.references import latent_smc
+from btgm_cli.truth.references import Estimated, latent_smc
 from btgm_cli.tuned.correction import N_PILOT, Correct, Corrector
 from btgm_cli.tuned.model import TunedModel
-from btgm_cli.tuning import TuneResult, Tuning, tune
+from btgm_cli.tuning import Gradient, TuneResult, Tuning, tune
 
 Row = dict[str, Any]
 
@@ -177,13 +177,20 @@ def tuned(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
         reference=contest.truth,
     )
     wanted = [exact.beta for exact in tilts]
-    evals, seconds = 0, 0.0
+    evals, seconds = _shown(contest, result), 0.0
     for point in result.points:
         evals += evaluations(point.effort)
         seconds += point.effort.seconds
         if point.figures.moments.beta in wanted:
             fixed = {"fixed_evals": evals, "fixed_seconds": seconds, "status": str(point.status)}
             yield from (row | fixed for row in _drawn(contest, result, point))
+
+
+def _shown(contest: Contest, result: TuneResult) -> int:
+    """Draws of p that the truth has paid for, and the tuned model has learned from."""
+    if result.gradient is Gradient.SURROGATE and isinstance(contest.truth, Estimated):
+        return contest.truth.prior.shown().f_evals
+    return 0
 
 
 def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[Row]:
