@@ -1,4 +1,4 @@
-"""Part `gan`: tuned models of `gan_mnist` beside rejection, tempered SMC and NUTS.
+"""Part `gan`: tuned models of `gan_mnist` beside rejection, tempered SMC, NUTS, nautilus, pocoMC.
 
 Part `energy` is held in the same way.
 
@@ -9,10 +9,11 @@ seed of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from experiments.bench.rivals import WAYS, Contest, Row, Sizes, Way, weighted_quantile
+from experiments.bench.foreign import is_installed
+from experiments.bench.rivals import FOREIGN, WAYS, Contest, Row, Sizes, Way, weighted_quantile
 from experiments.bench.settings import Settings
 from experiments.bench.table import Table
 
@@ -94,10 +95,18 @@ QUICK = Plan(
 
 def run(settings: Settings) -> None:
     """The table for all criteria, KLs, methods and seeds."""
-    plan = QUICK if settings.quick else FULL
+    plan = QUICK if settings.quick else replace(FULL, ways=WAYS | installed())
     table = Table(settings.folder / "gan.csv", COLUMNS, key=4)
     hold(plan, load_model("gan_mnist"), table, settings.seeds)
     table.show()
+
+
+def installed() -> dict[tuple[str, ...], Way]:
+    """Samplers of other people's that are there; of the others it says that they are left out."""
+    missing = [name for (name,) in FOREIGN if not is_installed(name)]
+    for name in missing:
+        print(f"gan: {name} is left out; pip install 'btgm[bench]' brings it", flush=True)
+    return {names: way for names, way in FOREIGN.items() if names[0] not in missing}
 
 
 def hold(plan: Plan, model: GenerativeModel, table: Table, seeds: int) -> None:

@@ -1,8 +1,8 @@
 """Ways to draws of a tilt, each with its errors and its price.
 
-Costs are in evaluations of f, as in `btgm_cli.price`: `fixed_evals` before the first draw, then
-`evals_per_draw` for each effective one. What SMC and NUTS spend grows with the draws that they
-leave, so that all of it counts as theirs.
+Costs are in evaluations of f, as in `btgm_cli.truth.price`: `fixed_evals` before the first draw,
+then `evals_per_draw` for each effective one. What SMC, NUTS and samplers of other people's spend
+grows with the draws that they leave, so that all of it counts as theirs.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
+from experiments.bench.foreign import SAMPLERS, Sampler
 from experiments.bench.nuts import nuts
 
 from btgm_cli.core.contracts import ReferenceSource
@@ -23,10 +25,10 @@ from btgm_cli.core.results import PathPoint, Reference, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.truth.price import GRADIENT, N_BEST, by_rejection, evaluations
-from btgm_cli.truth.references import latent_smc
+from btgm_cli.truth.references import Estimated, latent_smc
 from btgm_cli.tuned.correction import N_PILOT, Correct, Corrector
 from btgm_cli.tuned.model import TunedModel
-from btgm_cli.tuning import TuneResult, Tuning, tune
+from btgm_cli.tuning import Gradient, TuneResult, Tuning, tune
 
 Row = dict[str, Any]
 
@@ -41,6 +43,7 @@ class Sizes:
         warm_up: draws of NUTS that are thrown away.
         chain: draws of NUTS that are kept.
         n_draws: draws of the tuned model behind the corrected mean of f.
+        effective: draws that samplers of other people's are asked for.
     """
 
     tuning: Tuning
@@ -48,6 +51,7 @@ class Sizes:
     warm_up: int
     chain: int
     n_draws: int
+    effective: int = 5000
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,27 @@ def no_u_turn(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
         }
 
 
+def foreign(
+    name: str, sampler: Sampler, contest: Contest, tilts: Sequence[Reference]
+) -> Iterator[Row]:
+    """A sampler of other people's, by its defaults; it is charged with all that it evaluates."""
+    for exact in tilts:
+        started = time.perf_counter()
+        found = sampler(contest.f, exact.beta, contest.sizes.effective, contest.seed)
+        seconds = time.perf_counter() - started
+        yield {
+            "method": name,
+            "beta": exact.beta,
+            "log_z_error": abs(found.log_z - exact.log_z),
+            "ess_fraction": found.effective / len(found.f),
+            "mean_error_sd": _off(found.mean, exact),
+            "mean": found.mean,
+            "q99": weighted_quantile(found.f, torch.softmax(found.log_weight, 0), 0.99),
+            "evals_per_draw": found.evals / found.effective,
+            "seconds_per_draw": seconds / found.effective,
+        }
+
+
 def tuned(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
     """Algorithm 1 along the whole path: the tuned model as it is, and with its weights."""
     result = tune(
@@ -152,13 +177,20 @@ def tuned(contest: Contest, tilts: Sequence[Reference]) -> Iterator[Row]:
         reference=contest.truth,
     )
     wanted = [exact.beta for exact in tilts]
-    evals, seconds = 0, 0.0
+    evals, seconds = _shown(contest, result), 0.0
     for point in result.points:
         evals += evaluations(point.effort)
         seconds += point.effort.seconds
         if point.figures.moments.beta in wanted:
             fixed = {"fixed_evals": evals, "fixed_seconds": seconds, "status": str(point.status)}
             yield from (row | fixed for row in _drawn(contest, result, point))
+
+
+def _shown(contest: Contest, result: TuneResult) -> int:
+    """Draws of p that the truth has paid for, and the tuned model has learned from."""
+    if result.gradient is Gradient.SURROGATE and isinstance(contest.truth, Estimated):
+        return contest.truth.prior.shown().f_evals
+    return 0
 
 
 def _drawn(contest: Contest, result: TuneResult, point: PathPoint) -> Iterator[Row]:
@@ -219,3 +251,8 @@ WAYS: dict[tuple[str, ...], Way] = {
     ("tuned", "tuned + corrected"): tuned,
 }
 """By the methods whose rows they give."""
+
+FOREIGN: dict[tuple[str, ...], Way] = {
+    (name,): partial(foreign, name, sampler) for name, sampler in SAMPLERS.items()
+}
+"""Those of other people's, which may not be installed."""

@@ -1,6 +1,7 @@
 """Standard targets of the sampling literature as tilts, with their exact log Z.
 
-p is a wide Gaussian and f = log target − log p, so that at β = 1 the tilt is the target and Z its
+They are those of fab-jax (github.com/lollcat/fab-jax at c9f9913), by its own definitions. p is a
+wide Gaussian and f = log target − log p, so that at β = 1 the tilt is the target and Z its
 normalizing constant.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from experiments.bench.means import MEANS
 from torch import Tensor
 
 from btgm_cli.core.prior import standard_normal_log_prob
@@ -60,18 +62,26 @@ class SamplingTarget:
         return self.log_density(x) - log_p
 
 
-def gaussian_mixture() -> SamplingTarget:
-    """25 Gaussians of variance 0.3 with means on {−10, −5, 0, 5, 10}²."""
-    places = torch.arange(-10.0, 11.0, 5.0)
-    means = torch.cartesian_prod(places, places)
-    std = math.sqrt(0.3)
+def gmm40() -> SamplingTarget:
+    """40 Gaussians of variance 1 with means strewn over [−40, 40]² (fab-jax's `gmm_v0`)."""
+    return _mixture("gmm40", torch.tensor(MEANS), std=1.0, scale=25.0)
+
+
+def gmm9() -> SamplingTarget:
+    """9 Gaussians of variance 0.3 with means on {−5, 0, 5}² (fab-jax's `gmm_v1`)."""
+    places = torch.tensor([-5.0, 0.0, 5.0])
+    return _mixture("gmm9", torch.cartesian_prod(places, places), std=math.sqrt(0.3), scale=5.0)
+
+
+def _mixture(name: str, means: Tensor, std: float, scale: float) -> SamplingTarget:
+    """Gaussians of equal weight in the plane, means of shape (K, 2); p has this scale."""
 
     def log_density(x: Tensor) -> Tensor:
         white = (x[:, None, :] - means.to(x)) / std
         each = standard_normal_log_prob(white) - 2 * math.log(std)
         return torch.logsumexp(each, -1) - math.log(len(means))
 
-    return SamplingTarget("gmm25", Wide(2, 7.0), log_density, 0.0)
+    return SamplingTarget(name, Wide(2, scale), log_density, 0.0)
 
 
 def funnel() -> SamplingTarget:
