@@ -141,7 +141,8 @@ def test_packaged_checkpoint_is_small_and_its_card_tells_of_it(name):
     assert weights.stat().st_size < 4 * 2**20
     card = json.loads(find_checkpoint(name).with_suffix(".json").read_text())
     assert card["sha256"] == checkpoint_hash(name)
-    assert card["command"].startswith(f"btgm train model={name}")
+    recipe = card["command"].removeprefix("btgm train model=").split()[0]
+    assert name.startswith(recipe)  # a variant's name goes on
     assert all(gate["passed"] for gate in card["gates"])
 
 
