@@ -16,7 +16,7 @@ from btgm_cli.tuned import regression
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuned.mixture import Mixture
-from btgm_cli.tuned.regression import Pool, fit
+from btgm_cli.tuned.regression import Pool, fit, joined
 from btgm_cli.tuning import Gradient, Tuning, fitting, learning
 from btgm_cli.tuning.algorithm import solve
 from btgm_cli.tuning.fitting import N_GUARD
@@ -146,11 +146,33 @@ def test_what_is_asked_are_draws_of_the_tilt_without_repeats():
     acceptance.beta.fill_(BETA)
     flow = Affine(0.5 * BETA * unit_direction(DIM), scale=1.2)
     n = 400
-    z, f = ask(acceptance, LATENT, Mixture(MODEL, flow), n, derived_generator(1))
+    asked = ask(acceptance, LATENT, Mixture(MODEL, flow), n, derived_generator(1))
+    assert [len(f) for _, f in asked] == [n // 2, n // 2]  # a plane has no border
+    z, f = joined(asked)
     assert len(z.unique(dim=0)) == n
     assert torch.equal(f, Linear()(z))
     assert abs(f.mean().item() - BETA) <= 4 * f.std().item() / n**0.5
     assert abs(f.std().item() - 1) <= 4 / (2 * n) ** 0.5
+
+
+def test_half_of_what_is_asked_lies_where_what_was_learned_is_steep():
+    class Step(Acceptance):
+        """s rises by 6 within a tenth of x₀ = 1."""
+
+        def predict(self, z):
+            return 6 * torch.sigmoid(40 * (z[:, 0] - 1))
+
+    acceptance = Step(DIM)
+    acceptance.beta.fill_(1.0)
+    flow = Affine(torch.zeros(DIM))
+    border, tilt = ask(acceptance, LATENT, Mixture(MODEL, flow), 400, derived_generator(1))
+
+    def near(pairs):
+        return ((pairs[0][:, 0] - 1).abs() < 0.1).double().mean().item()
+
+    # Of the tilt, N(0, 1) beyond 1, that is 0.15 of the draws.
+    assert abs(near(tilt) - 0.15) <= 4 * (0.15 * 0.85 / 200) ** 0.5
+    assert near(border) > 0.5  # as many as were offered there
 
 
 def test_the_fit_is_near_f_where_the_tilt_is():

@@ -85,7 +85,8 @@ class Lesson:
             self.acceptance.beta.fill_(beta)
             mixture = Mixture(self.f.model, self.training.flow)
             n = math.ceil(self.settings.n_learn / ROUNDS)
-            self._learn(ask(self.acceptance, self.f, mixture, n, generator))
+            for pairs in ask(self.acceptance, self.f, mixture, n, generator):
+                self._learn(pairs)
         self.training.finite = self.pool.is_finite
         if self.training.finite:
             fit(self.acceptance, self.pool, beta, steps, generator)

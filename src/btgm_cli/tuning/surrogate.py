@@ -10,6 +10,8 @@ s is no more than a guide: every figure of q̂ is measured with f̂ itself.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,9 @@ ROUNDS = 2
 
 OFFERED = 10
 """Draws of which one is asked, chosen by its weight for the tilt by s."""
+
+BORDER_SHARE = 0.5
+"""Of what is asked, chosen where s is steep: at the border of a class it is soon a nat off."""
 
 
 class Surrogate:
@@ -51,11 +56,11 @@ def ask(
     mixture: Mixture,
     n: int,
     generator: torch.Generator,
-) -> Pairs:
-    """n draws of the tilt by s with their f̂, without repeats.
+) -> list[Pairs]:
+    """n draws with their f̂, without repeats: those at borders, then those of the tilt by s.
 
-    They are chosen among draws of the mixture m, by the weight p e^{βs} / m (Efraimidis & Spirakis
-    2006).
+    They are chosen among draws of the mixture m by the weight p e^{βs} / m (Efraimidis & Spirakis
+    2006), at borders times |∇s|.
     """
     blocks = [
         weighted(acceptance, mixture, min(BLOCK, OFFERED * n - done), generator)
@@ -63,9 +68,28 @@ def ask(
     ]
     z = torch.cat([offered.z for offered, _ in blocks])
     log_weight = torch.cat([log_weight for _, log_weight in blocks])
-    uniform = torch.rand(len(z), generator=generator, device=z.device, dtype=torch.double)
-    chosen = (log_weight - (-uniform.log()).log()).topk(n).indices
-    return z[chosen], evaluate(f, z[chosen])
+    of_tilt = _chosen(log_weight, n - round(BORDER_SHARE * n), generator)
+    log_weight += torch.cat([_steepness(acceptance, part) for part in z.split(BLOCK)]).log()
+    log_weight[of_tilt] = -math.inf
+    at_border = _chosen(log_weight, n - len(of_tilt), generator)
+    return [(z[rows], evaluate(f, z[rows])) for rows in (at_border, of_tilt) if len(rows)]
+
+
+def _chosen(log_weight: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n rows by their weights (n,), none twice."""
+    uniform = torch.rand(
+        log_weight.shape, generator=generator, device=log_weight.device, dtype=torch.double
+    )
+    return (log_weight - (-uniform.log()).log()).topk(n).indices
+
+
+def _steepness(acceptance: Acceptance, z: Tensor) -> Tensor:
+    """|∇s| at z (n, D), shape (n,), float64."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_(True)
+        (slope,) = torch.autograd.grad(acceptance.predict(z).sum(), z)
+    steepness: Tensor = slope.norm(dim=-1).double().clamp(min=1e-30)  # nowhere left out
+    return steepness
 
 
 def state_of(parts: list[Pairs]) -> State:
