@@ -31,8 +31,8 @@ OFFERED = 10
 """Draws of which one is asked, chosen by its weight for the tilt by s."""
 
 BORDER_SHARE = 0.8
-"""Of what is asked, chosen where s is steep: at the border of a class it is soon a nat off. With it
-p·exp(βs) is 0.117 nats from the tilt of a classifier at β = 1 in 32 dimensions, 0.183 without."""
+"""Of what is asked, chosen where s is steep: at the border of a class it is soon a nat off. So
+p·exp(βs) is 0.117 nats from a classifier's tilt at β = 1 in 32 dimensions, 0.183 without."""
 
 
 class Surrogate:
