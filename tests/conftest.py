@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from btgm_cli.truth import guided_moves
-
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
@@ -20,14 +18,6 @@ def one_thread():
 def device(request) -> torch.device:
     """Each device of this machine, for what must hold on all of them."""
     return torch.device(request.param)
-
-
-@pytest.fixture(autouse=True)
-def brief_lessons(request, monkeypatch):
-    """An SMC learns less of f in the default tests: its tilt is exact whatever was learned."""
-    if request.node.get_closest_marker("slow") is None:
-        monkeypatch.setattr(guided_moves, "STEPS", 40)
-        monkeypatch.setattr(guided_moves, "INNER", 20)
 
 
 @pytest.fixture
