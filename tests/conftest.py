@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from btgm_cli.truth import guided_moves
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
@@ -18,6 +20,13 @@ def one_thread():
 def device(request) -> torch.device:
     """Each device of this machine, for what must hold on all of them."""
     return torch.device(request.param)
+
+
+@pytest.fixture
+def brief_lessons(monkeypatch):
+    """An SMC learns less of f: its tilt is exact whatever was learned."""
+    monkeypatch.setattr(guided_moves, "STEPS", 40)
+    monkeypatch.setattr(guided_moves, "INNER", 20)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from tests.test_verdict import DIM, FIRST, figures_of, judged, latent
 SHIFT, SCALE = 0.9, 1.1
 """Of q̂, as a share of the exact shift β, and its deviation."""
 
+pytestmark = pytest.mark.usefixtures("brief_lessons")
+
 
 def line(beta, seed, n_p=20_000, n_q=5000, n_tilt=0):
     """f = z of N(0, 1), whose tilt is N(β, 1): draws of p, of a wrong q̂, and of the tilt."""

@@ -30,6 +30,8 @@ GRAM = torch.tensor([[1.0, 0.6], [0.6, 1.0]], dtype=torch.double)
 Z = torch.randn(100_000, DIM, generator=derived_generator(1), dtype=torch.double)
 F = torch.stack([Z @ torch.tensor(a, dtype=torch.double) for a in (FIRST, SLANTED)], -1)
 
+pytestmark = pytest.mark.usefixtures("brief_lessons")
+
 
 def two():
     return WeightedSum({"a": Linear(FIRST), "b": Linear(SLANTED)}, {"a": 1.0, "b": 1.0})

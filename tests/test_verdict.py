@@ -14,7 +14,6 @@ from btgm_cli.core.target import Target
 from btgm_cli.domains.analytic.criteria import ClosedForm, Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tilt.estimates import log_z_bound
-from btgm_cli.truth import guided_moves
 from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.references import Estimated
 from btgm_cli.truth.verdict import SEVERITY, Thresholds, judge, worst
@@ -28,11 +27,7 @@ MODEL = Gaussian(DIM)
 FIRST = torch.eye(DIM)[0]
 
 
-@pytest.fixture(autouse=True)
-def brief_lessons(monkeypatch):
-    """An SMC learns less of f here: its tilt is exact whatever was learned."""
-    monkeypatch.setattr(guided_moves, "STEPS", 40)
-    monkeypatch.setattr(guided_moves, "INNER", 20)
+pytestmark = pytest.mark.usefixtures("brief_lessons")
 
 
 def latent(criterion):

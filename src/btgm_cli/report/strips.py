@@ -18,7 +18,7 @@ IMAGES_PER_ROW = 16
 CURVES_PER_ROW = 8
 
 # In inches: the column of labels, the line of the title, and the gap between rows.
-LABEL_WIDTH, TITLE_HEIGHT, ROW_GAP, MARGIN = 1.15, 0.3, 0.05, 0.08
+LABEL_WIDTH, TITLE_HEIGHT, ROW_GAP, MARGIN = 1.3, 0.3, 0.05, 0.08
 TICK_WIDTH = 0.45
 
 
