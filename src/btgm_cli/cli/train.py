@@ -66,6 +66,7 @@ def read_settings(overrides: Sequence[str]) -> tuple[type[Job], Any, RunSettings
     del model[TARGET_KEY]
     if not hasattr(kind, "settings_class"):
         raise SettingError(f"model.{TARGET_KEY}", config.model[TARGET_KEY], "must be a Job")
+    # A YAML of the package _global_ may leave a setting of its own at the top.
     own = {field.name for field in fields(kind.settings_class)} - model.keys()
     at_top = {key: values.pop(key) for key in own & values.keys()}
     settings: Any = checked(kind.settings_class, {**model, **at_top}, "model.")
