@@ -7,16 +7,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from btgm_cli import load_criterion, load_model
 from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import settled
 from btgm_cli.domains.digits.classifier import Classifier, load_classifier
-from btgm_cli.domains.digits.generator import Gan, Generator, load_gan
+from btgm_cli.domains.digits.generator import Digits, Generator, load_gan
 from btgm_cli.store.checkpoints import (
     checkpoint_hash,
     find_checkpoint,
     packaged_checkpoints,
     save_network,
 )
+
+GENERATORS = ["gan_mnist", "gan_mnist32", "vae_mnist"]
+DISCRIMINATORS = ["discriminator_vae_mnist"]
+DIGITS = ["classifier_mnist", *DISCRIMINATORS, *GENERATORS]
 
 
 def small_generator() -> Generator:
@@ -130,11 +136,11 @@ def test_bad_checkpoint_is_one_line_with_the_choices(name, tmp_path, capsys):
 
 
 def test_unknown_name_lists_the_packaged_ones():
-    with pytest.raises(SettingError, match="classifier_mnist, gan_mnist"):
+    with pytest.raises(SettingError, match="classifier_mnist, discriminator_vae_mnist, gan_mnist"):
         find_checkpoint("gan_minst")
 
 
-@pytest.mark.parametrize("name", ["gan_mnist", "gan_mnist32", "classifier_mnist"])
+@pytest.mark.parametrize("name", DIGITS)
 def test_packaged_checkpoint_is_small_and_its_card_tells_of_it(name):
     assert name in packaged_checkpoints()
     weights = find_checkpoint(name)
@@ -146,14 +152,29 @@ def test_packaged_checkpoint_is_small_and_its_card_tells_of_it(name):
     assert all(gate["passed"] for gate in card["gates"])
 
 
-def test_packaged_gan_was_measured_by_the_packaged_classifier():
-    card = json.loads(find_checkpoint("gan_mnist").with_suffix(".json").read_text())
+@pytest.mark.parametrize("name", ["gan_mnist", "vae_mnist"])
+def test_packaged_generator_was_measured_by_the_packaged_classifier(name):
+    card = json.loads(find_checkpoint(name).with_suffix(".json").read_text())
     assert card["judge_sha256"] == checkpoint_hash("classifier_mnist")
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_packaged_discriminator_knows_the_packaged_generator(name):
+    """The logit tells its own draws, and is a criterion of that model."""
+    model = load_model(name.removeprefix("discriminator_"))
+    criterion = settled(
+        load_criterion("discriminator", discriminator=name),
+        model,
+        torch.Generator().manual_seed(0),
+    )
+    z = model.sample_prior(500, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert (criterion(model.decode(z)) < 0).double().mean() > 0.95
 
 
 def test_packaged_pair_makes_digits():
     gan, classifier = load_gan(), load_classifier()
-    assert isinstance(gan, Gan)
+    assert isinstance(gan, Digits)
     z = gan.sample_prior(500, torch.Generator().manual_seed(0))
     with torch.no_grad():
         confidence, digit = classifier(gan.decode(z)).softmax(1).max(1)

@@ -14,6 +14,7 @@ from btgm_cli.domains.digits.generator import load_gan
 from btgm_cli.domains.digits.mnist import Mnist
 from btgm_cli.domains.digits.pretraining import jobs
 from btgm_cli.domains.digits.pretraining.classifier import ClassifierSettings
+from btgm_cli.domains.digits.pretraining.discriminator import DiscriminatorSettings
 from btgm_cli.domains.digits.pretraining.gan import GanSettings
 from btgm_cli.domains.digits.pretraining.gates import (
     calibration_error,
@@ -21,6 +22,7 @@ from btgm_cli.domains.digits.pretraining.gates import (
     evaluate_generator,
     frechet_distance,
 )
+from btgm_cli.domains.digits.pretraining.vae import VaeSettings
 from btgm_cli.domains.pretraining.gates import Gate, GateReport
 from btgm_cli.store.checkpoints import checkpoint_hash, save_network
 
@@ -146,19 +148,29 @@ def test_all_gates_passed_is_exit_code_zero(monkeypatch, capsys):
 def test_configs_hold_every_setting_at_its_default():
     assert choices("model", conf_dir() / "train") == [
         "classifier_mnist",
+        "discriminator",
         "gan_mnist",
         "vae_energy",
+        "vae_mnist",
     ]
     kind, gan, run = read_settings(["model=gan_mnist"])
     assert (kind, gan) == (jobs.GanJob, GanSettings())
     assert run.name == "gan_mnist"
     kind, classifier, _ = read_settings(["model=classifier_mnist"])
     assert (kind, classifier) == (jobs.ClassifierJob, ClassifierSettings())
+    kind, vae, _ = read_settings(["model=vae_mnist"])
+    assert (kind, vae) == (jobs.VaeJob, VaeSettings())
+    kind, discriminator, run = read_settings(["model=discriminator", "generator=my/gan.pt"])
+    assert (kind, discriminator) == (jobs.DiscriminatorJob, DiscriminatorSettings("my/gan.pt"))
+    assert run.name == "discriminator_gan"
 
 
 BAD = {
-    "no model": ([], r"model=None: choose one of classifier_mnist, gan_mnist"),
-    "unknown model": (["model=gan"], r"model='gan': choose one of classifier_mnist, gan_mnist"),
+    "no model": ([], r"model=None: choose one of classifier_mnist, discriminator, gan_mnist"),
+    "unknown model": (
+        ["model=gan"],
+        r"model='gan': choose one of classifier_mnist, discriminator",
+    ),
     "unknown key": (["model=gan_mnist", "sede=1"], r"sede='1': unknown setting.*seed"),
     "misspelt key": (["model=gan_mnist", "model.step=1"], r"model\.step=.*did you mean steps"),
     "wrong type": (
@@ -166,6 +178,15 @@ BAD = {
         r"model\.steps='few': must be a whole number",
     ),
     "wrong choice": (["model=gan_mnist", "model.objective=x"], r"choose one of wgan_gp, ns_r1"),
+    "a generator for nothing": (["model=gan_mnist", "generator=x"], r"generator='x': unknown"),
+    "bad generator": (
+        ["model=discriminator", "generator=x"],
+        r"generator='x': no such checkpoint",
+    ),
+    "no generator": (
+        ["model=discriminator", "generator=classifier_mnist"],
+        r"generator='classifier_mnist': holds a classifier, expected a generator",
+    ),
     "no data": (["model=gan_mnist", "data_dir=nowhere"], r"btgm data fetch mnist"),
     "bad judge": (
         ["model=gan_mnist", "model.classifier=x"],

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from btgm_cli.core.errors import SettingError
+from btgm_cli.domains.digits.generator import Digits, Generator
 from btgm_cli.domains.digits.mnist import Mnist
 from btgm_cli.domains.digits.pretraining.classifier import (
     ClassifierSettings,
@@ -13,6 +14,10 @@ from btgm_cli.domains.digits.pretraining.classifier import (
     distort,
 )
 from btgm_cli.domains.digits.pretraining.critic import Critic
+from btgm_cli.domains.digits.pretraining.discriminator import (
+    DiscriminatorSettings,
+    DiscriminatorTrainee,
+)
 from btgm_cli.domains.digits.pretraining.gan import GanSettings, GanTrainee
 from btgm_cli.domains.digits.pretraining.objectives import (
     critic_loss,
@@ -21,6 +26,7 @@ from btgm_cli.domains.digits.pretraining.objectives import (
     penalty,
     r1_penalty,
 )
+from btgm_cli.domains.digits.pretraining.vae import VaeSettings, VaeTrainee
 from btgm_cli.domains.pretraining.loop import STATE_FILE, run_loop
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.domains.pretraining.trainee import falling, moving_average, seeded
@@ -38,7 +44,19 @@ NS_R1 = GanSettings(
 )
 WGAN_GP = replace(NS_R1, objective="wgan_gp", critic_steps=2, penalty=10.0, penalty_every=1)
 CLASSIFIER = ClassifierSettings(steps=6, batch=8, channels=2, hidden=8)
-TRAININGS = {"ns_r1": NS_R1, "wgan_gp": WGAN_GP, "classifier": CLASSIFIER}
+VAE = VaeSettings(
+    steps=6, batch=8, latent_dim=2, hidden=8, channels=2, encoder_channels=2, encoder_hidden=8
+)
+DISCRIMINATOR = DiscriminatorSettings(
+    "mine", steps=6, batch=8, channels=2, hidden=8, spectral_norm=True, gradient_penalty=1.0
+)
+TRAININGS = {
+    "ns_r1": NS_R1,
+    "wgan_gp": WGAN_GP,
+    "classifier": CLASSIFIER,
+    "vae": VAE,
+    "discriminator": DISCRIMINATOR,
+}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +79,12 @@ def trainee_of(settings, digits, seed=0):
     at = settings, seed, torch.device("cpu")
     if isinstance(settings, GanSettings):
         return GanTrainee(digits.train_images, *at)
+    if isinstance(settings, VaeSettings):
+        return VaeTrainee(digits.train_images, *at)
+    if isinstance(settings, DiscriminatorSettings):
+        with seeded(0):
+            generator = Digits(Generator(latent_dim=2, hidden=8, channels=2))
+        return DiscriminatorTrainee(digits.train_images, generator, *at)
     return ClassifierTrainee(digits.train_images, digits.train_labels, *at)
 
 
@@ -82,7 +106,7 @@ def test_killed_and_resumed_is_the_same_to_the_bit(name, digits, tmp_path, monke
     whole = RunSettings("net", out=str(tmp_path / "whole"), save_every=2, device="cpu")
     parted = replace(whole, out=str(tmp_path / "parted"))
     expected, record = go(settings, whole, digits)
-    trainee = ClassifierTrainee if name == "classifier" else GanTrainee
+    trainee = type(trainee_of(settings, digits))
     step = trainee.step
 
     def killed(self, index):

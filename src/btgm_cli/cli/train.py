@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
             report = evaluate(kind, settings, run)
         else:
             report = train(kind, settings, run, command)
-    for gate in report.gates:
+    for gate in (*report.gates, *report.told):
         print(gate)
     for name, value in report.metrics.items():
         print(f"{name:<36} {value:>9.4f}")
@@ -66,7 +66,11 @@ def read_settings(overrides: Sequence[str]) -> tuple[type[Job], Any, RunSettings
     del model[TARGET_KEY]
     if not hasattr(kind, "settings_class"):
         raise SettingError(f"model.{TARGET_KEY}", config.model[TARGET_KEY], "must be a Job")
-    settings: Any = checked(kind.settings_class, model, "model.")
+    # A YAML of the package _global_ may leave a setting of its own at the top.
+    own = {field.name for field in fields(kind.settings_class)} - model.keys()
+    at_top = {key: values.pop(key) for key in own & values.keys()}
+    settings: Any = checked(kind.settings_class, {**model, **at_top}, "model.")
+    name = getattr(settings, "name", name)
     return kind, settings, checked(RunSettings, {**values, "name": name})
 
 

@@ -7,7 +7,7 @@ A `.pt` state dict carries none and must fit the default architecture. Neither c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class StoredNetwork(nn.Module):
     """A network that knows its kind and the arguments of its constructor, to be built again."""
 
     family: ClassVar[str]
-    architecture: dict[str, int]
+    architecture: Mapping[str, int | str]
 
 
 NetworkT = TypeVar("NetworkT", bound=StoredNetwork)
@@ -41,7 +41,7 @@ class Checkpoint:
     """The content of one weights file; `family` and `architecture` are empty for a `.pt`."""
 
     family: str
-    architecture: dict[str, int]
+    architecture: Mapping[str, int | str]
     state: State
 
 
@@ -92,6 +92,15 @@ def texts(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield from texts(value, f"{name}.{key}" if name else str(key))
+
+
+def family_of(checkpoint: str, setting: str = "checkpoint") -> str:
+    """The kind of network in a checkpoint; empty for a `.pt`, which does not tell.
+
+    Raises:
+        SettingError: No such file, or one that cannot be read.
+    """
+    return _read(find_checkpoint(checkpoint, setting), checkpoint, setting).family
 
 
 def load_network(

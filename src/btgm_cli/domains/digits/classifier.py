@@ -9,11 +9,32 @@ from torch import Tensor, nn
 from btgm_cli.store.checkpoints import StoredNetwork, load_network
 
 
-class Classifier(StoredNetwork):
-    """Images (n, 1, 28, 28) in [0, 1] to logits (n, 10).
+def convolutions(channels: int, hidden: int) -> nn.Sequential:
+    """Images (n, 1, 28, 28) in [0, 1] to features (n, hidden).
 
     Blocks of 2 x 2 pixels become channels first: on a CPU a convolution at 28 x 28 would be most
     of the cost of a gradient in the image.
+
+    Args:
+        channels: Channels of the first convolution; the next have twice and four times as many.
+        hidden: How many features.
+    """
+    return nn.Sequential(
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(4, channels, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2 * channels, 4 * channels, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4 * channels * 7 * 7, hidden),
+        nn.ReLU(),
+    )
+
+
+class Classifier(StoredNetwork):
+    """Images (n, 1, 28, 28) in [0, 1] to logits (n, 10).
 
     Args:
         channels: Channels of the first convolution; the next have twice and four times as many.
@@ -25,18 +46,7 @@ class Classifier(StoredNetwork):
     def __init__(self, channels: int = 16, hidden: int = 128) -> None:
         super().__init__()
         self.architecture = {"channels": channels, "hidden": hidden}
-        self.body = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4, channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(2 * channels, 4 * channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(4 * channels * 7 * 7, hidden),
-            nn.ReLU(),
-        )
+        self.body = convolutions(channels, hidden)
         self.head = nn.Linear(hidden, 10)
 
     def features(self, x: Tensor) -> Tensor:

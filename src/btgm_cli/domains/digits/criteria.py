@@ -1,12 +1,28 @@
-"""Criteria read off an independently trained classifier h (§4.1)."""
+"""Criteria read off a network of its own: a classifier h (§4.1), or a discriminator (§4.4)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import shape_of_x
 from btgm_cli.domains.digits.classifier import load_classifier
+from btgm_cli.domains.digits.discriminator import (
+    Discriminator,
+    require_same_generator,
+    slopes,
+)
+from btgm_cli.store.checkpoints import load_network
+
+DISCRIMINATOR = "criterion.discriminator"
+
+N_SLOPES = 256
+FLAT = 1e-6
+"""A gradient in z that leads nowhere, nats."""
+SATURATED = 0.9
+"""The share of draws with one from which on a discriminator cannot be followed."""
 
 
 class OfClassifier:
@@ -111,3 +127,57 @@ class LogOdds(OfClassifier):
         """f of shape (n,) for images x of shape (n, 1, 28, 28) in [0, 1]."""
         log_h = self.log_probabilities(x)
         return log_h[:, self.label] - log_h[:, self.against]
+
+
+class RealLogOdds(OfClassifier):
+    """f(x) = log p_D(x) / p(x) in nats, as a discriminator of real and generated images has it.
+
+    Its tilts are q_beta = p^(1 - beta) p_D^beta, as far as the discriminator knows (Eq. 13). It
+    tells the classes of x by a classifier, so that a lost digit can be named.
+
+    Args:
+        discriminator: name of a packaged discriminator or path of a checkpoint; one that was
+            trained on draws of the model.
+        classifier: name of a packaged classifier or path of a checkpoint.
+    """
+
+    def __init__(
+        self,
+        discriminator: str = "discriminator_vae_mnist",
+        classifier: str = "classifier_mnist",
+    ) -> None:
+        super().__init__(classifier)
+        self.name = discriminator
+        self.discriminator = load_network(Discriminator, discriminator, DISCRIMINATOR)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f of shape (n,) for images x of shape (n, 1, 28, 28) in [0, 1]."""
+        f: Tensor = self.discriminator.to(x.device)(x)
+        return f
+
+    def under(
+        self,
+        model: GenerativeModel,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> RealLogOdds:
+        """The same criterion, once it is known to fit the model, by `N_SLOPES` of its draws.
+
+        Raises:
+            SettingError: The model makes other images, is not the generator that the
+                discriminator learned from, or leaves it hardly a gradient.
+        """
+        shape = shape_of_x(model, device)
+        if shape != (1, 28, 28):
+            expected = f"judges images of shape (1, 28, 28), this model gives x of shape {shape}"
+            raise SettingError(DISCRIMINATOR, self.name, expected)
+        require_same_generator(self.discriminator, model, DISCRIMINATOR, self.name)
+        z = model.sample_prior(N_SLOPES, generator).to(device)
+        flat = (slopes(self.discriminator.to(device), model, z) < FLAT).double().mean().item()
+        if flat >= SATURATED:
+            expected = (
+                f"is saturated: its gradient in z is below {FLAT:g} on {flat:.0%} of the draws; "
+                "train one for fewer steps, or with model.label_smoothing or model.spectral_norm"
+            )
+            raise SettingError(DISCRIMINATOR, self.name, expected)
+        return self

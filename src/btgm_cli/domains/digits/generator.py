@@ -1,4 +1,4 @@
-"""A convolutional GAN of 28 x 28 digits with a standard normal prior."""
+"""A convolutional generator of 28 x 28 digits with a standard normal prior."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from btgm_cli.core.prior import StandardNormal
-from btgm_cli.store.checkpoints import StoredNetwork, load_network
+from btgm_cli.store.checkpoints import StoredNetwork, checkpoint_hash, load_network
 
 
 class Generator(StoredNetwork):
@@ -50,16 +50,18 @@ class Generator(StoredNetwork):
         return images
 
 
-class Gan(StandardNormal, nn.Module):
+class Digits(StandardNormal, nn.Module):
     """A frozen generator with its prior N(0, I): a `core.contracts.GenerativeModel`.
 
     Args:
         generator: The network to freeze.
+        checkpoint_sha256: Of the file that it is from, by which a discriminator knows it.
     """
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generator, checkpoint_sha256: str = "") -> None:
         super().__init__(generator.latent_dim)
         self.generator = generator.eval().requires_grad_(False)
+        self.checkpoint_sha256 = checkpoint_sha256
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (n, 1, 28, 28) in [0, 1] for z of shape (n, D), differentiable in z."""
@@ -67,10 +69,11 @@ class Gan(StandardNormal, nn.Module):
         return images
 
 
-def load_gan(checkpoint: str = "gan_mnist") -> Gan:
+def load_gan(checkpoint: str = "gan_mnist") -> Digits:
     """The GAN of a packaged checkpoint, or of the path of a `.safetensors` or `.pt` file.
 
     Raises:
         SettingError: No such checkpoint, or not one of a generator.
     """
-    return Gan(load_network(Generator, checkpoint, "model.checkpoint"))
+    network = load_network(Generator, checkpoint, "model.checkpoint")
+    return Digits(network, checkpoint_hash(checkpoint))

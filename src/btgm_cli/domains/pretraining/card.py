@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from btgm_cli.domains.pretraining.gates import GateReport
+from btgm_cli.domains.pretraining.gates import Gate, GateReport
 from btgm_cli.domains.pretraining.loop import Record
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.store.files import write_json
@@ -49,7 +50,8 @@ def write_card(
         "threads": run.threads,
         "training_seconds": round(record.seconds),
         "metrics": report.metrics,
-        "gates": [{**_finite(asdict(gate)), "passed": gate.passed} for gate in report.gates],
+        "gates": _rows(report.gates),
+        **({"told_gates": _rows(report.told)} if report.told else {}),
     }
     path = weights.with_suffix(".json")
     write_json(path, card)
@@ -59,6 +61,10 @@ def write_card(
 def _versions() -> dict[str, str]:
     installed = {name: version(name) for name in DISTRIBUTIONS}
     return {"python": platform.python_version(), **installed}
+
+
+def _rows(gates: Sequence[Gate]) -> list[dict[str, Any]]:
+    return [{**_finite(asdict(gate)), "passed": gate.passed} for gate in gates]
 
 
 def _finite(gate: dict[str, Any]) -> dict[str, Any]:

@@ -36,10 +36,17 @@ class Gate:
 
 @dataclass(frozen=True)
 class GateReport:
-    """The gates of a network and other numbers worth telling."""
+    """The gates of a network and other numbers worth telling.
+
+    Attributes:
+        gates: What it must reach.
+        metrics: Other numbers, by name.
+        told: Gates of its kind that it need not pass.
+    """
 
     gates: Sequence[Gate]
     metrics: dict[str, float]
+    told: Sequence[Gate] = ()
 
     @property
     def passed(self) -> bool:

@@ -25,7 +25,9 @@ class Job(Protocol):
     """
 
     settings_class: ClassVar[type]
-    """A dataclass: what shapes the network. The other entries of the YAML are its fields."""
+    """A dataclass: what shapes the network. The other entries of the YAML are its fields, also one
+    that a `# @package _global_` puts at the top. Where it has a `name`, the files take that one.
+    """
 
     def __init__(self, settings: Any, run: RunSettings) -> None: ...
 

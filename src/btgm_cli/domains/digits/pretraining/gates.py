@@ -7,13 +7,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from btgm_cli.domains.digits.classifier import Classifier
-from btgm_cli.domains.digits.generator import Generator
+from btgm_cli.domains.digits.discriminator import Discriminator, slopes
+from btgm_cli.domains.digits.generator import Digits, Generator
 from btgm_cli.domains.digits.mnist import Mnist
-from btgm_cli.domains.pretraining.gates import SAMPLE_SEED, Gate, GateReport, in_chunks
+from btgm_cli.domains.digits.vae import VaeNetwork
+from btgm_cli.domains.pretraining.elbo import held_out_bound
+from btgm_cli.domains.pretraining.gates import CHUNK, SAMPLE_SEED, Gate, GateReport, in_chunks
 
 SAMPLES = 10_000
 CONFIDENT = 0.9
 CALIBRATION_BINS = 15
+SLOPE_QUANTILES = (0.5, 0.9, 0.99)
 
 
 def evaluate_classifier(classifier: Classifier, data: Mnist) -> GateReport:
@@ -36,8 +40,7 @@ def evaluate_generator(generator: Generator, classifier: Classifier, data: Mnist
     of all training images against the 10,000 test images, which is the stricter one: with only
     10,000 training images its bias of finite samples is twice as large (reported beside it).
     """
-    rng = torch.Generator().manual_seed(SAMPLE_SEED)
-    z = torch.randn(SAMPLES, generator.latent_dim, generator=rng)
+    z = prior_draws(generator, SAMPLES)
     features = in_chunks(lambda chunk: classifier.features(generator(chunk)), z)
     shares, confident = _class_shares(in_chunks(classifier.head, features))
     test = in_chunks(classifier.features, data.test_images)
@@ -58,6 +61,68 @@ def evaluate_generator(generator: Generator, classifier: Classifier, data: Mnist
         "frechet_ratio": generated / yardstick,
     }
     return GateReport(gates, metrics)
+
+
+def evaluate_vae(network: VaeNetwork, classifier: Classifier, data: Mnist) -> GateReport:
+    """ELBO and reconstruction of the test images, and what a GAN's gates say of the means m(z).
+
+    A VAE is blurrier than a GAN and its prior reaches where no image was encoded: its fidelity is
+    told as it is, and no gate.
+    """
+    fidelity = evaluate_generator(network.decoder, classifier, data)
+    elbo, kl = held_out_bound(network, data.test_images)
+    rebuilt = in_chunks(lambda x: network.decoder(network.posterior(x)[0]), data.test_images)
+    metrics = {
+        "held_out_elbo_nats": elbo,
+        "held_out_kl_nats": kl,
+        "held_out_reconstruction_rmse": (rebuilt - data.test_images).square().mean().sqrt().item(),
+        "pixel_scale": network.log_scale.exp().item(),
+        **fidelity.metrics,
+    }
+    return GateReport([], metrics, told=fidelity.gates)
+
+
+def evaluate_discriminator(network: Discriminator, model: Digits, data: Mnist) -> GateReport:
+    """Accuracy and calibration on the test images and as many draws of the model (gates).
+
+    Beside them what its logit f is worth as a criterion: its means, nats, and the quantiles of
+    |grad_z f|, which is the paper's Fig. 11.
+    """
+    z = prior_draws(model.generator, len(data.test_images))
+    real = in_chunks(network, data.test_images)
+    fake = in_chunks(lambda part: network(model.decode(part)), z)
+    logits = torch.cat([real, fake])
+    two = torch.stack([torch.zeros_like(logits), logits], 1)
+    labels = torch.cat([torch.ones_like(real), torch.zeros_like(fake)]).long()
+    accuracy = (two.argmax(1) == labels).double().mean().item()
+    error = calibration_error(two, labels)
+    norms = torch.cat([slopes(network, model, part) for part in z.split(CHUNK)]).double()
+    metrics = {
+        "held_out_accuracy": accuracy,
+        "held_out_nll_nats": cross_entropy(two.double(), labels).item(),
+        "held_out_calibration_error": error,
+        "temperature": network.temperature.item(),
+        "mean_f_real_nats": real.double().mean().item(),
+        "mean_f_generated_nats": fake.double().mean().item(),
+        **{f"slope_q{round(100 * q)}": norms.quantile(q).item() for q in SLOPE_QUANTILES},
+        "slope_largest": norms.max().item(),
+    }
+    gates = [
+        Gate("accuracy on held-out draws", accuracy, low=0.98),
+        Gate("calibration error", error, high=0.01),
+    ]
+    return GateReport(gates, metrics)
+
+
+def prior_draws(generator: Generator, n: int) -> Tensor:
+    """n draws of N(0, I), from the seed that every network is measured on: (n, latent_dim)."""
+    rng = torch.Generator().manual_seed(SAMPLE_SEED)
+    return torch.randn(n, generator.latent_dim, generator=rng)
+
+
+def prior_images(generator: Generator, n: int) -> Tensor:
+    """The images (n, 1, 28, 28) of `prior_draws`."""
+    return in_chunks(generator, prior_draws(generator, n))
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:

@@ -14,6 +14,7 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.load.generator import StochasticVae
 from btgm_cli.domains.load.network import VaeNetwork
 from btgm_cli.domains.load.weekly import HOURS_PER_WEEK, Aggregates, WeeklyLoad
+from btgm_cli.domains.pretraining.elbo import held_out_bound
 from btgm_cli.domains.pretraining.gates import CHUNK, SAMPLE_SEED, Gate, GateReport
 
 SAMPLES = 20_000
@@ -111,17 +112,6 @@ def autocorrelation(x: Tensor, lags: int) -> Tensor:
         (centred[:, : x.shape[1] - lag] * centred[:, lag:]).mean(1) for lag in range(lags + 1)
     ]
     return (torch.stack(products) / products[0]).mean(1)
-
-
-def held_out_bound(network: VaeNetwork, x: Tensor) -> tuple[float, float]:
-    """Mean ELBO of curves x (n, points), kW, and the mean KL in it, nats."""
-    rng = torch.Generator().manual_seed(SAMPLE_SEED)
-    noise = torch.randn(len(x), network.latent_dim, generator=rng)
-    with torch.no_grad():
-        pairs = zip(x.split(CHUNK), noise.split(CHUNK), strict=True)
-        terms = [torch.stack(network.bound(*pair)) for pair in pairs]
-    log_prob, kl = torch.cat(terms, 1).double().mean(1).tolist()
-    return log_prob - kl, kl
 
 
 def _bounds(network: VaeNetwork, real: Tensor) -> dict[str, float]:
