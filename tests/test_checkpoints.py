@@ -21,7 +21,7 @@ from btgm_cli.store.checkpoints import (
 )
 
 GENERATORS = ["gan_mnist", "gan_mnist32", "vae_mnist"]
-DISCRIMINATORS = ["discriminator_vae_mnist"]
+DISCRIMINATORS = ["discriminator_gan_mnist", "discriminator_vae_mnist"]
 DIGITS = ["classifier_mnist", *DISCRIMINATORS, *GENERATORS]
 
 
@@ -136,7 +136,7 @@ def test_bad_checkpoint_is_one_line_with_the_choices(name, tmp_path, capsys):
 
 
 def test_unknown_name_lists_the_packaged_ones():
-    with pytest.raises(SettingError, match="classifier_mnist, discriminator_vae_mnist, gan_mnist"):
+    with pytest.raises(SettingError, match="classifier_mnist, discriminator_gan_mnist"):
         find_checkpoint("gan_minst")
 
 
