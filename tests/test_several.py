@@ -218,6 +218,7 @@ def shares(k):
     return lambda x: torch.softmax(3 * x @ directions.T, -1)[:, k]
 
 
+@pytest.mark.slow
 def test_a_contradiction_that_no_single_wish_shows_is_named():
     terms = {name: shares(k) for k, name in enumerate("abc")}
     result = run(dict.fromkeys(terms, 0.4), WeightedSum(terms, {"a": 1, "b": 2, "c": 3}))

@@ -127,6 +127,7 @@ def test_importance_sampling_is_left_where_it_fails_and_only_there():
     assert abs(particles.f.mean().item() - 4.0) < 0.3
 
 
+@pytest.mark.slow
 def test_it_agrees_with_importance_sampling_on_the_gan():
     latent = LatentCriterion(load_model("gan_mnist"), load_criterion("log_class4"))
     source = Estimated(latent, n=8000, n_particles=1600, seed=1)
@@ -178,6 +179,7 @@ def test_a_run_whose_smc_gets_no_further_ends_with_a_verdict_and_all_files(
         assert table["ref_reliable"].all()
 
 
+@pytest.mark.slow
 def test_the_first_step_keeps_to_weights_with_a_variance():
     """f = x₀²/2 widens N(0, 1) to 1/(1 − β), where weights e^{Δβ f} have none from 1/2 on.
 

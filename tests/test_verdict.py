@@ -186,6 +186,7 @@ def plateau(x):
     return 7 * torch.sigmoid(60 * (x[:, 0] - 2.9)) + 1e-3 * x[:, 1]
 
 
+@pytest.mark.slow
 def test_a_criterion_whose_gradient_leads_nowhere_is_told():
     result = run(plateau, Target(betas=[1.0]), replace(QUICK, n_reference=100_000))
     # Particles of the SMC hardly cross the cliff either, so that it may not be trusted to judge.
