@@ -11,7 +11,7 @@ from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion, draw_x
 from btgm_cli.truth.exact_draws import About, Found, Generators, Part, of_tilt
 from btgm_cli.truth.price import SMC_PARTICLES
 from btgm_cli.truth.references import latent_smc
-from btgm_cli.truth.smc import LARGEST_LOG_Z_SE, POPULATIONS, TemperedSMC
+from btgm_cli.truth.smc import POPULATIONS, TemperedSMC, why_unreliable
 from btgm_cli.tuned.correction import joined
 
 
@@ -87,14 +87,7 @@ class Climbed:
         """What n draws in all parts are worth, after so many evaluations for them."""
         worth = sum(about["effective"] for about in abouts)
         error = max(about["log_z_se"] for about in abouts)
-        trouble = ""
-        if not all(about["reliable"] for about in abouts):
-            known = error <= LARGEST_LOG_Z_SE
-            trouble = (
-                "the particles of the tempered SMC have not mixed, or too few are effective"
-                if known
-                else f"log Z is known to ± {error:.2g} nats only"
-            )
+        trouble = "" if all(about["reliable"] for about in abouts) else why_unreliable(error)
         text = f"worth {worth:,.0f} independent draws, by the spread of the populations"
         return Found(worth, {}, text, trouble)
 

@@ -8,8 +8,6 @@ transition; Christen & Fox 2005): a bad s is refused, not believed.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -18,9 +16,12 @@ from btgm_cli.core.results import Particles
 from btgm_cli.truth.moves import (
     MEMORY,
     WANTED_ACCEPTANCE,
+    Chain,
     CrankNicolson,
     FittedNormal,
     ParticleCriterion,
+    adapted,
+    coins,
     memory,
 )
 from btgm_cli.tuned.acceptance import Acceptance
@@ -109,7 +110,7 @@ class GuidedMoves:
             proposal, s_new = self._wander(guide, beta, fitted, z, s, generator)
         f_new = evaluate(proposal)
         log_ratio = beta * ((f_new - s_new) - (f - s))
-        accepted = _coins(log_ratio, generator) & torch.isfinite(f_new)
+        accepted = coins(log_ratio, f.dtype, generator) & torch.isfinite(f_new)
         return torch.where(accepted[:, None], proposal, z), torch.where(accepted, f_new, f)
 
     def _wander(
@@ -123,35 +124,18 @@ class GuidedMoves:
     ) -> tuple[Tensor, Tensor]:
         """z (n, D) and s (n,) after moves that leave p·exp(βs) as it is."""
 
-        def potential_at(z: Tensor, s: Tensor) -> Tensor:
-            return beta * s + self._model.prior_log_prob(z).double() - fitted.log_prob(z)
+        def learned(z: Tensor) -> Tensor:
+            return guide.predict(z).double()
 
-        start, potential, shares = z, potential_at(z, s), []
+        chain, shares = Chain(self._model, fitted, beta, z, s), []
         for number in range(1, INNER + 1):
-            noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-            proposal = fitted.crank_nicolson(z, noise, self._step)
-            s_new = guide.predict(proposal).double()
-            potential_new = potential_at(proposal, s_new)
-            accepted = _coins(potential_new - potential, generator)
-            z = torch.where(accepted[:, None], proposal, z)
-            s = torch.where(accepted, s_new, s)
-            potential = torch.where(accepted, potential_new, potential)
-            shares.append(accepted.double().mean().item())
-            if number % 10 == 0 and memory(start, z) < INNER_MEMORY:
+            shares.append(chain.move(self._step, learned, generator))
+            if number % 10 == 0 and memory(z, chain.z) < INNER_MEMORY:
                 break
         # Between proposals only: within one, moves of one size are reversible as a whole.
         excess = sum(shares) / len(shares) - WANTED_ACCEPTANCE
-        self._step = min(0.999, max(0.01, self._step * math.exp(2 * excess)))
-        return z, s
-
-
-def _coins(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
-    """True with probability min(1, e^{log_ratio}), shape (n,)."""
-    uniform = torch.rand(
-        log_ratio.shape, generator=generator, device=log_ratio.device, dtype=log_ratio.dtype
-    )
-    accepted: Tensor = uniform.log() < log_ratio
-    return accepted
+        self._step = adapted(self._step, 2 * excess)
+        return chain.z, chain.f
 
 
 def _finite(z: Tensor, f: Tensor) -> Pairs:

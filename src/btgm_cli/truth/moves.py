@@ -99,28 +99,64 @@ class CrankNicolson:
     ) -> tuple[Tensor, Tensor]:
         """Particles z (n, D) and f (n,) after the moves at β."""
         start, fitted = z, FittedNormal.of(z)
-
-        def potential_at(z: Tensor, f: Tensor) -> Tensor:
-            return beta * f + self._model.prior_log_prob(z).double() - fitted.log_prob(z)
-
-        potential = potential_at(z, f)
+        chain = Chain(self._model, fitted, beta, z, f)
         for _ in range(self._most):
-            s = self._step
-            noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-            proposal = fitted.crank_nicolson(z, noise, s)
-            f_new = evaluate(proposal)
-            potential_new = potential_at(proposal, f_new)
-            uniform = torch.rand(f.shape, generator=generator, device=f.device, dtype=f.dtype)
-            # A point that f cannot judge is never moved to.
-            accepted = (uniform.log() < potential_new - potential) & torch.isfinite(f_new)
-            z = torch.where(accepted[:, None], proposal, z)
-            f = torch.where(accepted, f_new, f)
-            potential = torch.where(accepted, potential_new, potential)
-            share = accepted.double().mean().item()
-            self._step = min(0.999, max(0.01, s * math.exp(share - WANTED_ACCEPTANCE)))
-            if memory(start, z) < MEMORY:
+            share = chain.move(self._step, evaluate, generator)
+            self._step = adapted(self._step, share - WANTED_ACCEPTANCE)
+            if memory(start, chain.z) < MEMORY:
                 break
-        return z, f
+        return chain.z, chain.f
+
+
+class Chain:
+    """Particles that one Metropolis-Hastings move after the other takes on, p·exp(βf) unchanged.
+
+    Args:
+        model: for p.
+        fitted: what the proposals leave invariant.
+        beta: the tilt.
+        z: where the particles start, shape (n, D).
+        f: there, shape (n,).
+    """
+
+    def __init__(
+        self, model: GenerativeModel, fitted: FittedNormal, beta: float, z: Tensor, f: Tensor
+    ) -> None:
+        self._model, self._fitted, self._beta = model, fitted, beta
+        self.z, self.f = z, f
+        self._potential = self._potential_at(z, f)
+
+    def move(self, step: float, evaluate: ParticleCriterion, generator: torch.Generator) -> float:
+        """One move of this size; returns the share that was accepted."""
+        z = self.z
+        noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+        proposal = self._fitted.crank_nicolson(z, noise, step)
+        f = evaluate(proposal)
+        potential = self._potential_at(proposal, f)
+        # A point that f cannot judge is never moved to.
+        accepted = coins(potential - self._potential, self.f.dtype, generator) & torch.isfinite(f)
+        self.z = torch.where(accepted[:, None], proposal, z)
+        self.f = torch.where(accepted, f, self.f)
+        self._potential = torch.where(accepted, potential, self._potential)
+        return accepted.double().mean().item()
+
+    def _potential_at(self, z: Tensor, f: Tensor) -> Tensor:
+        log_p = self._model.prior_log_prob(z).double()
+        return self._beta * f + log_p - self._fitted.log_prob(z)
+
+
+def adapted(step: float, excess: float) -> float:
+    """The step size, longer where more is accepted than wanted."""
+    return min(0.999, max(0.01, step * math.exp(excess)))
+
+
+def coins(log_ratio: Tensor, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    """True with probability min(1, e^{log_ratio}), shape (n,), by uniform draws of this type."""
+    uniform = torch.rand(
+        log_ratio.shape, generator=generator, device=log_ratio.device, dtype=dtype
+    )
+    accepted: Tensor = uniform.log() < log_ratio
+    return accepted
 
 
 def memory(start: Tensor, now: Tensor) -> float:

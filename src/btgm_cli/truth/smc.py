@@ -220,6 +220,13 @@ class TemperedSMC:
         return self._f(z).double()
 
 
+def why_unreliable(log_z_se: float) -> str:
+    """Why an SMC with this error of log Z, nats, is not reliable."""
+    if log_z_se <= LARGEST_LOG_Z_SE:
+        return "the particles of the tempered SMC have not mixed, or too few are effective"
+    return f"log Z is known to ± {log_z_se:.2g} nats only"
+
+
 def _safe_step(f: Tensor, share: float) -> float:
     """The Δβ at which the least effective population keeps this share of its particles."""
 

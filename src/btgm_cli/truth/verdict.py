@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import Effort, Figures, PathPoint, Status, Verdict
 from btgm_cli.tilt.estimates import MIN_ESS, ROUNDING, largest_reliable_k
-from btgm_cli.truth.smc import LARGEST_LOG_Z_SE
+from btgm_cli.truth.smc import why_unreliable
 
 CLIMBED = ("smc", "bridge")
 """Methods of a reference that rest on tempered SMC."""
@@ -163,9 +163,7 @@ def _without_reference(figures: Figures) -> Verdict:
     if reference.method in CLIMBED:
         if math.isinf(reference.log_z_se):
             return OUT_OF_REACH
-        why = f"log Z is known to ± {reference.log_z_se:.2g} nats only"
-        if reference.log_z_se <= LARGEST_LOG_Z_SE:
-            why = "the particles of the tempered SMC have not mixed, or too few are effective"
+        why = why_unreliable(reference.log_z_se)
         return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
     why = f"{reference.ess:.3g} effective draws of p, Pareto k {reference.pareto_k:.2f}"
     return Verdict(Status.UNRELIABLE_REFERENCE, why, _sizes(figures))
