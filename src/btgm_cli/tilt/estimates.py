@@ -83,6 +83,16 @@ def log_z_bound(log_inverse: Tensor, independent: float) -> tuple[float, float]:
     return -log_mean, error * math.sqrt(log_inverse.numel() / independent)
 
 
+def below_lower_bound(gap: float, gap_se: float) -> bool:
+    """Is log Z below −L(β), so that KL(q̂ ‖ q_β) is negative, by more than four errors? Nats."""
+    return gap < -4 * gap_se - ROUNDING
+
+
+def above_upper_bound(log_z: float, log_z_se: float, upper: float, upper_se: float) -> bool:
+    """Is log Z above its upper bound by more than four errors? Nats."""
+    return log_z > upper + 4 * math.hypot(upper_se, log_z_se) + ROUNDING
+
+
 def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, float]:
     """Log weights whose upper tail is smoothed, and the shape k̂ of that tail.
 

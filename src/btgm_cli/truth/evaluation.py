@@ -13,13 +13,15 @@ from btgm_cli.core.contracts import Classified, ReferenceSource, Rescaled
 from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion
 from btgm_cli.core.results import Figures, Moments, Particles
 from btgm_cli.tilt.estimates import (
-    ROUNDING,
+    above_upper_bound,
+    below_lower_bound,
     effective_sample_size,
     log_mean_weight,
     log_z_bound,
     moments_of_draws,
     pareto_smoothed,
 )
+from btgm_cli.truth.fresh import afresh
 from btgm_cli.truth.references import worth
 from btgm_cli.truth.sharpening import sharpened
 from btgm_cli.tuned.defence import log_weight_bound
@@ -27,9 +29,6 @@ from btgm_cli.tuned.model import TunedModel
 
 MOST_ROUNDS = 16
 """At most this many times `n` draws, however fine the tolerance."""
-
-FRESH_NOISES = 16
-"""For each draw, where the noise behind f̂ is fixed."""
 
 N_COMPARE = 2000
 """Draws of the reference that coverage and forward KL rest on."""
@@ -199,14 +198,15 @@ def examine(
     overlap = compare(tuned, f, beta, exact.log_z, evaluation, particles, independent)
     share = overlap.coverage
     start = reference.at(0.0)
-    fresh = _afresh(f, evaluation, reference, generator)
     moments = evaluation.moments
-    above = exact.log_z - overlap.log_z_upper
-    error = math.hypot(exact.log_z_se, overlap.log_z_upper_se)
-    bounded = found.gap >= -4 * found.gap_se - ROUNDING and above <= 4 * error + ROUNDING
+    fresh = afresh(f, moments, evaluation.z, evaluation.f, reference, generator("fresh"))
+    upper, upper_se = overlap.log_z_upper, overlap.log_z_upper_se
+    contradicted = below_lower_bound(found.gap, found.gap_se) or above_upper_bound(
+        exact.log_z, exact.log_z_se, upper, upper_se
+    )
     return Figures(
         moments=moments,
-        reference=replace(exact, reliable=exact.reliable and bounded),
+        reference=replace(exact, reliable=exact.reliable and not contradicted),
         kl_gap=found.gap,
         kl_gap_se=found.gap_se,
         ess_fraction=evaluation.ess_fraction,
@@ -215,8 +215,8 @@ def examine(
         log_z_se=evaluation.log_z_se,
         log_z_lower=-moments.loss,
         log_z_lower_se=moments.loss_se,
-        log_z_upper=overlap.log_z_upper,
-        log_z_upper_se=overlap.log_z_upper_se,
+        log_z_upper=upper,
+        log_z_upper_se=upper_se,
         fresh_mean=fresh.mean,
         fresh_mean_se=fresh.mean_se,
         noise_share=fresh.share,
@@ -235,52 +235,6 @@ def examine(
         beta_own=beta * (f.criterion.own_beta if isinstance(f.criterion, Rescaled) else 1.0),
         beta_normalized=beta * math.sqrt(max(start.var, 0.0)),
     )
-
-
-@dataclass(frozen=True)
-class _Afresh:
-    """E f with fresh noise, and what it does not confirm of the move; see `results.Figures`."""
-
-    mean: float
-    mean_se: float
-    share: float
-    share_se: float
-
-
-def _afresh(
-    f: LatentCriterion,
-    evaluation: Evaluation,
-    reference: ReferenceSource,
-    generator: Callable[[str], torch.Generator],
-) -> _Afresh:
-    """E f of q̂ with fresh noise, beside the fixed noise that q̂ was tuned on."""
-    moments = evaluation.moments
-    if not f.is_stochastic:
-        return _Afresh(moments.mean, moments.mean_se, 0.0, 0.0)
-    noise, n = generator("fresh"), moments.n
-    fresh = _with_fresh(f, evaluation.z, noise)
-    # Pairs of the same z: what z adds to the error falls out. What the noise adds to f everywhere
-    # is no part of the move.
-    of_p = reference.particles(0.0, n, noise)
-    excess, offset = evaluation.f - fresh, of_p.f - _with_fresh(f, of_p.z, noise)
-    move = moments.mean - of_p.f.mean().item()
-    error = math.hypot(excess.std().item(), offset.std().item()) / math.sqrt(n)
-    # Where E f has not moved there is nothing to share.
-    told = abs(move) > 4 * math.hypot(moments.mean_se, error)
-    return _Afresh(
-        mean=fresh.mean().item(),
-        mean_se=fresh.std().item() / math.sqrt(n),
-        share=(excess.mean() - offset.mean()).item() / move if told else 0.0,
-        share_se=error / abs(move) if told else 0.0,
-    )
-
-
-def _with_fresh(f: LatentCriterion, z: Tensor, noise: torch.Generator) -> Tensor:
-    """The mean of f over fresh noises for each z (n, D), shape (n,), float64."""
-    rounds = [
-        torch.cat([f.afresh(part, noise) for part in z.split(CHUNK)]) for _ in range(FRESH_NOISES)
-    ]
-    return torch.stack(rounds).double().mean(0)
 
 
 def _share_error(share: float, n: float) -> float:

@@ -13,7 +13,13 @@ from dataclasses import dataclass, fields
 
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import Effort, Figures, PathPoint, Status, Verdict
-from btgm_cli.tilt.estimates import MIN_ESS, ROUNDING, largest_reliable_k
+from btgm_cli.tilt.estimates import (
+    MIN_ESS,
+    ROUNDING,
+    above_upper_bound,
+    below_lower_bound,
+    largest_reliable_k,
+)
 from btgm_cli.truth.smc import why_unreliable
 
 CLIMBED = ("smc", "bridge")
@@ -182,12 +188,13 @@ def _contradiction(figures: Figures) -> str:
     """
     log_z = figures.reference.log_z
     higher = figures.log_z - log_z > _log_z_tolerance(figures)
-    if figures.kl_gap < -4 * figures.kl_gap_se - ROUNDING or (_tame(figures) and higher):
+    below = below_lower_bound(figures.kl_gap, figures.kl_gap_se)
+    if below or (_tame(figures) and higher):
         found = f"the tuned model's weights find log Z = {figures.log_z:.4g}"
         return f"{found}, the reference {log_z:.4g}: it has missed mass"
-    tolerance = 4 * math.hypot(figures.log_z_upper_se, figures.reference.log_z_se) + ROUNDING
-    if log_z > figures.log_z_upper + tolerance:
-        return f"log Z = {log_z:.4g} of the reference is above its bound {figures.log_z_upper:.4g}"
+    upper, upper_se = figures.log_z_upper, figures.log_z_upper_se
+    if above_upper_bound(log_z, figures.reference.log_z_se, upper, upper_se):
+        return f"log Z = {log_z:.4g} of the reference is above its bound {upper:.4g}"
     return ""
 
 
