@@ -23,8 +23,8 @@ from btgm_cli.tilt.bisection import bisect, half
 Array = NDArray[np.float64]
 Profile = Callable[[Tensor], Tensor]
 
-T = np.linspace(-9.0, 9.0, 36_001)
-"""The coordinate along the direction."""
+T = np.linspace(-40.0, 40.0, 80_001)
+"""The coordinate along the direction, as far as the widest tilt reaches."""
 
 STEP = float(T[1] - T[0])
 LOG_P: Array = -0.5 * T**2 - 0.5 * math.log(2 * math.pi)

@@ -21,6 +21,11 @@ MIN_ESS = 100.0
 """Fewer effective draws than this carry no figure."""
 
 
+SMOOTHED_FROM = 1 / 3
+"""k̂ below which weights stay as they are, as in ArviZ 0.x: such a tail needs no help. Smoothed all
+the same, one of 58 means of f under a rare step at 5 nats was within two of its errors; as they
+are, 54."""
+
 LEAST_TAIL = 1e-4
 """nats; log weights that differ by less have no tail, only rounding."""
 
@@ -94,10 +99,10 @@ def above_upper_bound(log_z: float, log_z_se: float, upper: float, upper_se: flo
 
 
 def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, float]:
-    """Log weights whose upper tail is smoothed, and the shape k̂ of that tail.
+    """Log weights whose upper tail is smoothed where it is long, and the shape k̂ of that tail.
 
-    Vehtari et al., *Pareto Smoothed Importance Sampling*. Weights with k̂ above
-    `largest_reliable_k(n)` carry no trustworthy estimate. Where the largest weights are all equal
+    Vehtari et al., *Pareto Smoothed Importance Sampling*, https://arxiv.org/abs/1507.02646.
+    Weights with k̂ above `largest_reliable_k(n)` carry no trustworthy estimate. Where the largest weights are all equal
     there is no tail to fit: the weights as they are, and −inf.
 
     Args:
@@ -119,6 +124,8 @@ def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, float]:
     if not (np.isfinite(smoothed).all() and math.isfinite(k)):
         # Most of the tail is equal and no Pareto fits: harmless if it is low.
         return log_weights.double(), -math.inf if np.ptp(tail) < 1 else math.inf
+    if k < SMOOTHED_FROM:
+        return log_weights.double(), float(k)
     lowest = raw.argmin()
     smoothed = smoothed - smoothed[lowest] + raw[lowest]
     return torch.from_numpy(smoothed).to(log_weights.device), float(k)

@@ -60,6 +60,32 @@ class Rung:
     f_evals: int
     memory: float = 0.0
 
+    def log_density(self, f: Tensor) -> Tensor:
+        """Log of its particles' density over p's, times their number, at f (R, M), nats."""
+        return math.log(self.f.shape[-1]) + self.beta * f - self.log_z[:, None]
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """The particles of the rungs around a β.
+
+    Args:
+        z: shape (R, M, D).
+        f: criterion on them, shape (R, M).
+        log_w: their log weights, shape (R, M); those of a population add up to its Z(β).
+        top: the higher of the rungs.
+    """
+
+    z: Tensor
+    f: Tensor
+    log_w: Tensor
+    top: Rung
+
+    @property
+    def shares(self) -> Tensor:
+        """Weights (R, M) of sum 1: populations count by their estimate of Z."""
+        return torch.softmax(self.log_w.flatten(), 0).view_as(self.log_w)
+
 
 class Prior(Protocol):
     """What particles start from; a `core.contracts.GenerativeModel` is one."""
@@ -122,15 +148,16 @@ class TemperedSMC:
         return found if self._reaches(beta) else _unknown(found)
 
     def _estimated(self, beta: float) -> Reference:
-        rung, log_w = self._reweighted(beta)
+        around = self._around(beta)
+        f, log_w = around.f, around.log_w
         w = torch.softmax(log_w, -1)
-        log_z_each = rung.log_z + torch.logsumexp(log_w, -1) - math.log(log_w.shape[-1])
+        log_z_each = torch.logsumexp(log_w, -1)
         log_z = torch.logsumexp(log_z_each, 0) - math.log(log_z_each.numel())
         # Each population counts by its estimate of Z: it is these that are unbiased. The errors
         # are by the delta method over populations.
         share = torch.exp(log_z_each - log_z)[:, None]
-        mean = (share * w * rung.f).sum(-1).mean()
-        residual = rung.f - mean
+        mean = (share * w * f).sum(-1).mean()
+        residual = f - mean
         of_mean = (share * w * residual).sum(-1)
         var = (share * w * residual.square()).sum(-1).mean()
         mean_se, log_z_se = _spread(of_mean), _spread(share)
@@ -154,39 +181,41 @@ class TemperedSMC:
 
     def has_mixed(self, beta: float) -> bool:
         """Did the moves make the particles forget where they came from, at every rung to β?"""
-        return self._reweighted(beta)[0].memory <= LARGEST_MEMORY
+        return self._around(beta).top.memory <= LARGEST_MEMORY
 
     def pool(self, beta: float) -> tuple[Particles, Tensor]:
-        """All particles at β, z (R·N, D) and f (R·N,), and their weights of sum 1, (R, N).
-
-        Populations count by their estimate of Z.
-        """
-        rung, log_w = self._reweighted(beta)
-        weights = torch.softmax((log_w + rung.log_z[:, None]).flatten(), 0).view_as(log_w)
-        return Particles(rung.z.flatten(0, 1), rung.f.flatten()), weights
+        """The particles around β, z (R·M, D) and f (R·M,), and their weights of sum 1, (R, M)."""
+        around = self._around(beta)
+        return Particles(around.z.flatten(0, 1), around.f.flatten()), around.shares
 
     def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
         """About q_β: n draws from the populations at β, with f."""
-        rung, log_w = self._reweighted(beta)
-        # Populations count by their estimate of Z, which is what makes their union consistent.
-        log_w = (log_w + rung.log_z[:, None]).flatten()
-        chosen = systematic(torch.softmax(log_w, 0), n, generator)
-        return Particles(rung.z.flatten(0, 1)[chosen], rung.f.flatten()[chosen])
+        around = self._around(beta)
+        chosen = systematic(around.shares.flatten(), n, generator)
+        return Particles(around.z.flatten(0, 1)[chosen], around.f.flatten()[chosen])
 
     def cost(self, beta: float) -> tuple[int, float]:
         """Criterion evaluations up to β, and the independent draws that they are worth there.
 
         The worth is told by the populations' spread: resampling alone would look far better.
         """
-        rung, _ = self._reweighted(beta)
-        return rung.f_evals, self.at(beta).ess
+        return self._around(beta).top.f_evals, self.at(beta).ess
 
-    def _reweighted(self, beta: float) -> tuple[Rung, Tensor]:
-        """The last rung at or below β, and its particles' log weights at β, shape (R, N)."""
+    def _around(self, beta: float) -> _Weighted:
+        """The particles of the rungs below and above β, weighted as draws of their mixture.
+
+        Those from above know the tail that those from below rarely reach (balance heuristic:
+        Veach & Guibas 1995). Ones that have not mixed are left out.
+        """
         while not self._reaches(beta) and len(self.ladder) <= MOST_RUNGS:
             self._climb()
-        rung = max((r for r in self.ladder if r.beta <= beta), key=lambda r: r.beta)
-        return rung, (beta - rung.beta) * rung.f
+        number = max(i for i, rung in enumerate(self.ladder) if rung.beta <= beta)
+        below, above = self.ladder[number], self.ladder[number + 1 : number + 2]
+        between = [rung for rung in above if below.beta < beta and rung.memory <= LARGEST_MEMORY]
+        rungs = [below, *between]
+        z, f = (torch.cat(parts, 1) for parts in zip(*((r.z, r.f) for r in rungs), strict=True))
+        density = torch.stack([rung.log_density(f) for rung in rungs])
+        return _Weighted(z, f, beta * f - torch.logsumexp(density, 0), rungs[-1])
 
     def _reaches(self, beta: float) -> bool:
         """Is the ladder, as it stands, long enough for β?"""
