@@ -102,8 +102,8 @@ def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, float]:
     """Log weights whose upper tail is smoothed where it is long, and the shape k̂ of that tail.
 
     Vehtari et al., *Pareto Smoothed Importance Sampling*, https://arxiv.org/abs/1507.02646.
-    Weights with k̂ above `largest_reliable_k(n)` carry no trustworthy estimate. Where the largest weights are all equal
-    there is no tail to fit: the weights as they are, and −inf.
+    Weights with k̂ above `largest_reliable_k(n)` carry no trustworthy estimate. Where the largest
+    weights are all equal there is no tail to fit: the weights as they are, and −inf.
 
     Args:
         log_weights: unnormalized, shape (n,).
