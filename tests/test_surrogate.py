@@ -208,3 +208,12 @@ def test_auto_without_acceptance_is_as_in_the_paper():
     settings = replace(QUICK, min_acceptance_rate=1.0, first_steps=5)
     assert tuned(Linear(), Target(betas=[0.5]), settings).gradient is Gradient.REPARAMETRISED
     assert tuned(step, Target(betas=[0.5]), settings).gradient is Gradient.SCORE
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_fit_may_be_as_short_as_a_step(steps):
+    z = MODEL.sample_prior(64, derived_generator(2))
+    acceptance = Acceptance(DIM)
+    before = acceptance.predict(z).detach()
+    fit(acceptance, Pool((z, Linear()(z))), BETA, steps, derived_generator(3))
+    assert not torch.equal(acceptance.predict(z).detach(), before)

@@ -126,7 +126,7 @@ def test_a_class_that_is_lost_is_named():
 
 
 def test_a_reference_without_enough_draws_is_told():
-    reference = Estimated(latent(Linear()), n=200, n_particles=64, seed=1)
+    reference = Estimated(latent(Linear()), n=200, n_particles=48, seed=1)
     verdict = verdict_of(Affine(6 * unit_direction(DIM)), Linear(), 6.0, reference=reference)
     assert verdict.status is Status.UNRELIABLE_REFERENCE
     assert verdict.to_raise == ("n_particles",)

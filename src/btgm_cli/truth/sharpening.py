@@ -58,7 +58,10 @@ def sharpened(
     of_q = Pool.independent(f, log_ratio)
     if own.method == "psis":
         found, holds = pooled(beta, of_p, of_q), own.reliable
-        if found.reference.pareto_k > LARGEST_K:
+        if own.pareto_k < 0:
+            # Weights of p's draws are bounded: the errors are right but for what has not come yet.
+            found = found.with_one_more(max(prior.f.max().item(), f.max().item()), of_p.count)
+        elif found.reference.pareto_k > LARGEST_K:
             return alone  # what q̂ has left to p is a heavy tail, which smoothing tells best
     else:
         particles, weights = source.smc.pool(beta)

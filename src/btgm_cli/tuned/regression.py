@@ -113,8 +113,8 @@ def one_cycle(
     optimizer: torch.optim.Optimizer, peak: float, steps: int
 ) -> torch.optim.lr_scheduler.OneCycleLR:
     """A learning rate that rises to its peak over a tenth of the steps, and falls."""
-    total = max(steps, 2)
-    rising = max(0.1, 2 / total)  # a rise of a single step divides by zero
+    total = max(steps, 3)
+    rising = max(0.1, 2 / total)  # a rise or a fall of no step divides by zero
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer, peak, total_steps=total, pct_start=rising
     )
