@@ -56,10 +56,12 @@ def prices(
     """The price of draws at each tuned β, by the tuned model, corrected, rejection and SMC."""
     climbed = _ladder(f, reference, generator)
     table: list[Price] = []
-    fixed = 0.0
+    fixed, shown = 0.0, _shown(reference)
     for point in points:
         beta = point.beta
         fixed += evaluations(point.effort)
+        if point.paid:  # it has learned from what it was shown
+            fixed, shown = fixed + shown, 0
         other = point.weights != points[-1].weights  # on the way: f was another sum then
         if beta == 0 or other or not math.isfinite(point.figures.reference.log_z):
             continue
@@ -79,6 +81,11 @@ def prices(
         if not climbed.unusable:
             table.append(_smc_price(climbed, beta, rejection))
     return table
+
+
+def _shown(reference: ReferenceSource) -> int:
+    """Draws of p with f that a reference lets q̂ learn from."""
+    return reference.prior.shown().f_evals if isinstance(reference, Estimated) else 0
 
 
 def evaluations(effort: Effort) -> int:

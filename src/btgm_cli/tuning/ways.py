@@ -95,28 +95,28 @@ class Plan:
         trainings: how many.
         judged: draws that its figures rest on, in all.
         settings: of the tuning.
-        own_draws: draws of p that no reference has paid for.
+        of_prior: draws of p that s learns from: those that a reference shows, or own ones.
     """
 
     trainings: int
     judged: int
     settings: Tuning
-    own_draws: int
+    of_prior: int
 
     @classmethod
     def of(cls, target: Target, settings: Tuning, kl: float, *, closed_form: bool) -> Plan:
         """Of a path, or of one target whose tilt has this KL, nats."""
-        own_draws = settings.n_reference * closed_form
+        of_prior = settings.n_reference // (1 if closed_form else 2)
         if target.path is not None:
             trainings = sum(beta > 0 for beta in target.path)
-            return cls(trainings, settings.n_eval * len(target.path), settings, own_draws)
+            return cls(trainings, settings.n_eval * len(target.path), settings, of_prior)
         trainings, each = TRAININGS[settings.first_beta], settings.n_eval
         # The error that the tolerance asks for, as if f were normal: then log q/p has variance
         # 2 KL, and (C_f − E_p f)² = 2 KL Var f. p's own KL is known without error.
         needed = (2 if target.C_f is not None else 8) / (settings.tolerance**2 * max(kl, 1e-9))
         rounds = min(MOST_ROUNDS, math.ceil(needed / each))
         of_p = each * (rounds if target.C_f is not None else 1)
-        return cls(trainings, of_p + trainings * rounds * each, settings, own_draws)
+        return cls(trainings, of_p + trainings * rounds * each, settings, of_prior)
 
     @property
     def steps(self) -> int:
@@ -129,7 +129,7 @@ class Plan:
         settings = self.settings
         if settings.gradient is Gradient.SURROGATE:
             each = settings.n_learn + N_GUARD
-            return self.judged + self.own_draws + self.trainings * each
+            return self.judged + self.of_prior + self.trainings * each
         weight = 1 if settings.gradient is Gradient.SCORE else GRADIENT
         spent = self.judged + weight * self.steps * settings.batch_size
         if settings.min_acceptance_rate < 1:
