@@ -76,11 +76,11 @@ class Tuning:
     anneal: float = 0.3
     average: float = 0.3
     gradient: Gradient = Gradient.AUTO
-    n_learn: int = 8000
+    n_learn: int = 6000
     f_samples: int | None = None
-    min_acceptance_rate: float = 0.2
-    n_eval: int = 10_000
-    n_reference: int = 50_000
+    min_acceptance_rate: float = 0.1
+    n_eval: int = 5000
+    n_reference: int = 25_000
     n_particles: int = 8000
     first_beta: FirstBeta = FirstBeta.REFERENCE
     tolerance: float = 0.01
