@@ -235,6 +235,7 @@ def test_a_tuning_of_its_own_is_a_run_beside_the_file(here, capsys):
         (["correct=mcmc"], "correct='mcmc': unknown setting"),
         (["--quick"], "option='--quick'"),
         (["target.betas=null", "target.at_least={a: 1}"], "takes a run"),
+        (["scenarios.n=5"], "btgm run writes scenarios.csv"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_written(here, capsys, arguments, words):

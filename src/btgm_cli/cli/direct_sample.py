@@ -66,6 +66,7 @@ def without_run(argv: Sequence[str], of_run: OfRun) -> int:
         SettingError: a setting that cannot be used, or files in the way.
     """
     typed = Options("btgm sample").read(argv).settings
+    _require_draws_alone(typed)
     own = {field.name for field in fields(Request)}
     request = checked(Request, arguments([a for a in typed if a.partition("=")[0] in own]))
     cfg = compose_config("run", [a for a in typed if a.partition("=")[0] not in own])
@@ -80,6 +81,15 @@ def without_run(argv: Sequence[str], of_run: OfRun) -> int:
         except Stopped as stopped:
             stopped.add_note(f"the same command with out={out} goes on")
             raise
+
+
+def _require_draws_alone(typed: Sequence[str]) -> None:
+    """Refuse what only a run writes."""
+    for item in typed:
+        name, _, value = item.partition("=")
+        if name.partition(".")[0] == "scenarios":
+            expected = "takes a run: btgm run writes scenarios.csv"
+            raise SettingError(name, value, expected)
 
 
 def _require_one(cfg: DictConfig) -> None:
