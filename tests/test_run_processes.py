@@ -188,3 +188,36 @@ def test_runs_of_killed_processes_end_as_the_unbroken_one(here, monkeypatch, cas
     sys.modules.pop("far", None)
     print(f"{case}: {kills} kills of {runs} runs, all equal to the bit")
     assert kills >= 3 * runs
+
+
+TWELVE = [
+    *("run", *GAUSSIAN[1:3], "criterion=linear,quadratic", "seed=0,1,2", "target.C_D=0.1,0.2"),
+    *("-m", "threads=1", "samples=2", "flow.depth=2", "flow.hidden=[8]", "tuning.n_eval=200"),
+    *("tuning.first_steps=60", "tuning.steps=30", "tuning.checkpoint_every=5"),
+    *("tuning.n_reference=400", "tuning.min_acceptance_rate=1", "tuning.max_updates=3"),
+]
+
+
+def rows_of(sweep):
+    return pd.read_csv(sweep / "pareto.csv").drop(columns="seconds")
+
+
+def test_a_sweep_killed_at_twenty_moments_ends_with_the_rows_of_an_unbroken_one(here):
+    assert main([*TWELVE, "out=whole"]) in (0, 3)
+    kills, sweeps, chance = 0, 0, random.Random(5)
+    while kills < 20:
+        name = f"sweep{sweeps}"
+        begun = (here / name / "sweep.json").exists()
+        process = begin(*(["run", f"resume={name}"] if begun else [*TWELVE, f"out={name}"]))
+        wait_for(here / name / "sweep.json")
+        try:
+            process.wait(timeout=chance.uniform(0, 6))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        else:
+            sweeps += 1
+            pd.testing.assert_frame_equal(rows_of(here / name), rows_of(here / "whole"))
+        process.communicate()
+    assert main(["run", f"resume={name}"]) in (0, 3)
+    pd.testing.assert_frame_equal(rows_of(here / name), rows_of(here / "whole"), check_exact=True)

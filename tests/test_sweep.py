@@ -13,6 +13,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.store.decoded import DECODED, DecodedDraws, model_hash
 from btgm_cli.store.manifest import Manifest
+from btgm_cli.store.sweeps import Planned
 from btgm_cli.truth.references import Estimated
 
 N = 3000
@@ -38,6 +39,10 @@ class Counting(Gaussian):
     def decode(self, z):
         self.decoded += len(z)
         return super().decode(z)
+
+
+def sweep_of(path, *manifests):
+    return Sweep(path, [Planned(str(k), manifest) for k, manifest in enumerate(manifests)])
 
 
 def reference_of(model, criterion, shelf):
@@ -96,8 +101,8 @@ def test_what_is_beyond_the_room_or_damaged_is_decoded_again(tmp_path):
 def test_jobs_share_x_where_model_and_draws_are_the_same(tmp_path, name, value, same):
     other = replace(MANIFEST, settings=MANIFEST.settings | {name: value})
     assert (model_hash(MANIFEST) == model_hash(other)) == same
-    with Sweep([MANIFEST, other]) as sweep:
-        assert (sweep.decoded(MANIFEST, tmp_path) is not None) == same
+    with sweep_of(tmp_path, MANIFEST, other) as sweep:
+        assert (sweep.decoded(MANIFEST) is not None) == same
 
 
 def test_another_checkpoint_is_another_model_and_another_classifier_is_not():
@@ -107,12 +112,12 @@ def test_another_checkpoint_is_another_model_and_another_classifier_is_not():
 
 
 def test_a_sweep_leaves_nothing_of_what_was_shared(tmp_path):
-    with Sweep([MANIFEST, MANIFEST]) as sweep:
-        shelf = sweep.decoded(MANIFEST, tmp_path)
+    with sweep_of(tmp_path, MANIFEST, MANIFEST) as sweep:
+        shelf = sweep.decoded(MANIFEST)
         shelf.keep("key", torch.zeros(3, 2))
         assert torch.equal(shelf.recall("key"), torch.zeros(3, 2))
         assert (tmp_path / DECODED).is_dir()
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / DECODED).exists()
 
 
 @pytest.mark.slow

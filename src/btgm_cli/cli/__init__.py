@@ -17,6 +17,8 @@ COMMANDS = {
     "rank": "compare criteria before a run, from draws of the model alone",
     "sample": "draw from a tuned model, corrected or not",
     "audit": "hold anyone's draws against the exact tilt",
+    "status": "tell how far the jobs of a sweep are",
+    "collect": "put the rows of a sweep into one table",
     "report": "redraw the pictures of a run directory",
     "figure": "make one of the paper's figures",
     "list": "show the models and criteria",

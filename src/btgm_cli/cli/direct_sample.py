@@ -18,7 +18,7 @@ from btgm_cli.cli.execute import execute
 from btgm_cli.cli.forecast import table
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.options import Options
-from btgm_cli.cli.run import Prepared, prepared_of
+from btgm_cli.cli.prepare import Prepared, prepared_of
 from btgm_cli.cli.settings import arguments, checked, require_least
 from btgm_cli.cli.signals import Stopped
 from btgm_cli.core.contracts import ReferenceSource

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from btgm_cli.cli.draw_files import DrawFiles
 from btgm_cli.cli.draw_parts import F_EVALS, DrawParts
-from btgm_cli.cli.run import Prepared
+from btgm_cli.cli.prepare import Prepared
 from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import Particles, Reference, Status

@@ -43,10 +43,10 @@ def _cell(way: Way, n: int) -> str:
     """Evaluations and time of n draws."""
     evaluations = way.evaluations(n)
     count = f"{evaluations:,.0f}" if evaluations < 1e9 else f"{evaluations:.1e}"
-    return f"{'≥ ' * way.at_least}{count}, {_duration(way.seconds(n))}"
+    return f"{'≥ ' * way.at_least}{count}, {duration(way.seconds(n))}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """In the unit that leaves two or three digits."""
     for unit, size in (("s", 1.0), ("min", 60.0), ("h", 3600.0)):
         if seconds < 100 * size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,40 +10,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hydra
-import torch
-from hydra import initialize_config_dir
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from btgm_cli import __version__
-from btgm_cli.cli.config import compose_config, job_of, values_of
 from btgm_cli.cli.execute import execute
-from btgm_cli.cli.job import Job, Names
 from btgm_cli.cli.options import Asked, read_run
-from btgm_cli.cli.overrides import REFUSALS, each_job, line_of
-from btgm_cli.cli.own import found_again, with_search_path
+from btgm_cli.cli.overrides import REFUSALS, line_of
+from btgm_cli.cli.own import with_search_path
+from btgm_cli.cli.prepare import Prepared, about, configurations, fingerprint, prepared_of
+from btgm_cli.cli.resume import RESUME, resume
 from btgm_cli.cli.settings import path_of
-from btgm_cli.cli.sweep import Sweep
+from btgm_cli.cli.sweep import Sweep, require_no_sweep
 from btgm_cli.cli.tree import conf_dir
-from btgm_cli.core.blame import told
-from btgm_cli.core.errors import BtgmError, SettingError, in_one_line
-from btgm_cli.store.checkpoints import checkpoints_in
+from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.store.files import require_writable
-from btgm_cli.store.manifest import Manifest, require_free, require_run
+from btgm_cli.store.manifest import require_free
+from btgm_cli.store.sweeps import Planned
 from btgm_cli.tuning import Gradient
 
 HYDRAS_OUT = ("hydra.run.dir=", "hydra.sweep.dir=")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A run that can start, and what its directory is to belong to."""
-
-    job: Job
-    manifest: Manifest
 
 
 def main(argv: list[str]) -> int:
@@ -54,18 +40,43 @@ def main(argv: list[str]) -> int:
         BtgmError: a setting that cannot be used, or a run directory that is taken.
     """
     asked = read_run(argv)
-    if any(item.startswith("resume=") for item in asked.settings):
-        return _resume(asked)
+    if any(item.startswith(RESUME) for item in asked.settings):
+        return resume(asked)
     asked = replace(asked, settings=_with_output(asked.settings, sweep=asked.sweep))
+    prepared, jobs = _all_prepared(asked)
+    if not jobs:
+        return _run_under_hydra(asked, prepared)
+    with Sweep(jobs[0].sweep, [job.planned for job in jobs]) as sweep:
+        return _run_under_hydra(asked, prepared, sweep)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a job of a sweep is to be: the sweep's folder, and its own."""
+
+    sweep: Path
+    planned: Planned
+
+
+def _all_prepared(asked: Asked) -> tuple[dict[str, Prepared], list[_Place]]:
+    """Every run asked for, by the fingerprint of its configuration; the jobs of a sweep."""
     prepared: dict[str, Prepared] = {}
+    jobs: list[_Place] = []
+    if "--help" in asked.shown or "--hydra-help" in asked.shown:
+        return prepared, jobs
     places: dict[str, int] = {}
-    if "--help" not in asked.shown and "--hydra-help" not in asked.shown:
-        for number, cfg in enumerate(_configurations(asked)):
-            if not asked.shown:
-                path = _place(cfg, sweep=asked.sweep)
-                _require_own(number, cfg, places)
-                prepared[_fingerprint(cfg)] = _prepare(cfg, path)
-    return _run_under_hydra(asked, prepared)
+    for number, cfg in enumerate(configurations(asked)):
+        if asked.shown:
+            continue
+        path = _place(cfg, sweep=asked.sweep)
+        if asked.sweep:
+            require_no_sweep(Path(str(cfg.hydra.sweep.dir)))
+        _require_own(number, cfg, places)
+        own = prepared[fingerprint(cfg)] = _prepare(cfg, path)
+        if asked.sweep:
+            planned = Planned(str(cfg.hydra.sweep.subdir), own.manifest)
+            jobs.append(_Place(Path(str(cfg.hydra.sweep.dir)), planned))
+    return prepared, jobs
 
 
 def _with_output(settings: Sequence[str], *, sweep: bool) -> list[str]:
@@ -85,19 +96,6 @@ def _with_output(settings: Sequence[str], *, sweep: bool) -> list[str]:
     quoted = QuotedString(str(path_of(folder)), Quote.single).with_quotes()
     rest = [item for item in settings if item not in given]
     return [*rest, f"{HYDRAS_OUT[sweep]}{quoted}"]
-
-
-def _configurations(asked: Asked) -> Iterator[DictConfig]:
-    """The composed configuration of each run that is asked for."""
-    if not asked.sweep:
-        yield compose_config("run", asked.settings, hydras=True)
-        return
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        jobs = list(each_job(asked.settings))
-    for number, job in enumerate(jobs):
-        cfg = compose_config("run", job, hydras=True)
-        cfg.hydra.job.num = number
-        yield cfg
 
 
 def _place(cfg: DictConfig, *, sweep: bool) -> Path:
@@ -132,7 +130,7 @@ def _require_own(number: int, cfg: DictConfig, places: dict[str, int]) -> None:
 
 def _prepare(cfg: DictConfig, path: Path) -> Prepared:
     """The job of a composed configuration, once its directory is known to be free."""
-    prepared = prepared_of(cfg, HydraConfig.get())
+    prepared = prepared_of(cfg, about(cfg))
     require_free(path, prepared.manifest)
     chosen = prepared.job.problem.settings.gradient
     if cfg.tuning.gradient == Gradient.AUTO and chosen is Gradient.SCORE:
@@ -140,77 +138,51 @@ def _prepare(cfg: DictConfig, path: Path) -> Prepared:
     return prepared
 
 
-def prepared_of(cfg: DictConfig, about: HydraConf) -> Prepared:
-    """The job of a configuration, and what its directory is to belong to.
-
-    Args:
-        cfg: the configuration.
-        about: Hydra's node on it: which options were chosen, and by which overrides.
-    """
-    choices = about.runtime.choices
-    job = job_of(cfg, Names(choices["model"], choices["criterion"]), about.overrides.task)
-    # As it comes back from the file.
-    settings = json.loads(json.dumps(values_of(cfg), default=str))
-    settings["device"] = job.problem.device.type
-    settings["threads"] = job.options.threads or torch.get_num_threads()
-    manifest = Manifest(
-        version=__version__,
-        model=job.names.model,
-        criterion=job.names.criterion,
-        settings=settings,
-        overrides=list(job.overrides),
-        checkpoints=checkpoints_in(settings),
-        folder=str(Path.cwd()),
-    )
-    return Prepared(job, manifest)
-
-
-def _fingerprint(cfg: DictConfig) -> str:
-    """What tells one run's configuration from another's: all of it, resolved."""
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    return OmegaConf.to_yaml(own, resolve=True)
-
-
-def _run_under_hydra(asked: Asked, prepared: dict[str, Prepared]) -> int:
+def _run_under_hydra(
+    asked: Asked, prepared: dict[str, Prepared], sweep: Sweep | None = None
+) -> int:
     """Hand over to Hydra, which makes the run directory and the sweep, or shows what is asked for.
 
     Args:
         asked: what was typed.
         prepared: by the fingerprints of the configurations. Each is taken once; in another
             process, such as a launcher's, there are none.
+        sweep: where there are several.
 
     Raises:
         BtgmError: the only job came to no end.
     """
     codes, failures = [0], list[BaseException]()
-    sweep = Sweep(own.manifest for own in prepared.values())
 
     def task(cfg: DictConfig) -> None:
-        about = HydraConfig.get()
+        node = HydraConfig.get()
+        path = Path(node.runtime.output_dir)
+
+        def go() -> int:
+            own = prepared.pop(fingerprint(cfg), None) or prepared_of(cfg, node)
+            decoded = sweep.decoded(own.manifest) if sweep else None
+            return execute(own.job, own.manifest, path, decoded=decoded)
+
+        if sweep:
+            sweep.run(int(node.job.num), go)
+            return
         try:
-            own = prepared.pop(_fingerprint(cfg), None) or prepared_of(cfg, about)
-            decoded = sweep.decoded(own.manifest, Path(about.sweep.dir)) if asked.sweep else None
-            path = Path(about.runtime.output_dir)
-            codes.append(execute(own.job, own.manifest, path, decoded=decoded))
+            codes.append(go())
         except (Exception, SystemExit) as error:  # Hydra would print it, in many lines
             failures.append(error)
-            codes.append(2)
-            if asked.sweep:  # the other jobs go on
-                text = in_one_line(error) if isinstance(error, BtgmError) else told(error)
-                print(f"btgm run: {text}", file=sys.stderr)
 
     # Settings first: Hydra's parser refuses them on both sides of an option such as -m.
     arguments = [*with_search_path(asked.settings), *["-m"] * asked.sweep, *asked.shown]
-    with _as_hydra_wants(arguments), sweep:
+    with _as_hydra_wants(arguments):
         try:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(task)()
         except REFUSALS as error:
             raise BtgmError(line_of(error)) from error
         except SystemExit as done:  # of what only shows something
             return int(done.code or 0)
-    if failures and not asked.sweep:
+    if failures:
         raise failures[0]
-    return max(codes)
+    return max(sweep.codes if sweep else codes)
 
 
 @contextmanager
@@ -227,18 +199,3 @@ def _as_hydra_wants(arguments: list[str]) -> Iterator[None]:
         os.environ.pop(variable)
         if setting is not None:
             os.environ[variable] = setting
-
-
-def _resume(asked: Asked) -> int:
-    """Go on with an interrupted run, in its own directory, from its own configuration."""
-    others = [item for item in asked.settings if not item.startswith("resume=")] + asked.shown
-    if len(asked.settings) > 1 or others or asked.sweep:
-        text = " ".join([*others, *["-m"] * asked.sweep]) or " ".join(asked.settings)
-        raise SettingError("resume", text, "takes its settings from the run: give no others")
-    path = path_of(asked.settings[0].removeprefix("resume="))
-    there = require_run(path)
-    settings = found_again(there.settings, there.folder)
-    now = replace(there, version=__version__, checkpoints=checkpoints_in(settings))
-    there.require_same(path, now)
-    job = job_of(OmegaConf.create(settings), Names(there.model, there.criterion), there.overrides)
-    return execute(job, now, path, resume=True)

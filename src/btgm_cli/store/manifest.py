@@ -167,7 +167,7 @@ def read_manifest(path: Path) -> Manifest | None:
         if found["format"] != FORMAT:
             raise DataError(file, f"has format {found['format']}; this btgm reads format {FORMAT}")
         seal = found.pop(SEAL)
-        if _seal(found) != seal:
+        if seal_of(found) != seal:
             raise DataError(file, f"is not as it was written; {RESTORE}")
         manifest = Manifest(**found | {"rows": tuple(found["rows"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -183,7 +183,7 @@ def read_manifest(path: Path) -> Manifest | None:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write the manifest of the directory `path`, sealed by the hash of its own content."""
     content = asdict(manifest)
-    write_json(path / MANIFEST, content | {SEAL: _seal(content)})
+    write_json(path / MANIFEST, content | {SEAL: seal_of(content)})
 
 
 def _hash(file: Path) -> str:
@@ -193,8 +193,8 @@ def _hash(file: Path) -> str:
         raise DataError(file, f"cannot be read ({error.strerror})") from error
 
 
-def _seal(content: Mapping[str, Any]) -> str:
-    """SHA-256 of what a manifest says, in its order."""
+def seal_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what a file of JSON says, in its order."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -1,0 +1,38 @@
+"""`btgm status DIR`: how far the jobs of a sweep are."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from btgm_cli.cli.settings import path_of
+from btgm_cli.core.errors import SettingError
+from btgm_cli.store.sweeps import read_plan, table_of
+
+USAGE = """usage: btgm status DIR [DIR ...]
+
+Tells of each job of a sweep how far it is, how it ended, and what it cost; writes nothing."""
+
+
+def main(argv: list[str]) -> int:
+    """Tell how far one or more sweeps are.
+
+    Returns:
+        0.
+
+    Raises:
+        SettingError: a folder without a sweep.
+        DataError: a damaged plan of a sweep.
+    """
+    if argv in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
+    if not argv:
+        raise SettingError("status", "", "name the folder of a sweep")
+    for name in argv:
+        index, _ = table_of(path_of(name), read_plan(path_of(name)))
+        counts = Counter(str(state) for state in index["state"])
+        print(f"{name}: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
+        for row in index.to_dict("records"):
+            told = [row["folder"], row["state"], row["status"], row["message"]]
+            print("  " + ": ".join(str(word) for word in told if word))
+    return 0
