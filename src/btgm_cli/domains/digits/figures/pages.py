@@ -92,7 +92,7 @@ def _part(tuning: str, rows: Sequence[Row]) -> str:
 def _line(row: Row, *, paper: bool) -> list[str]:
     doubt = "" if row["ref_reliable"] else "?"
     cells = [f"{row['beta']:g}"]
-    cells += [f"{row['kl_paper']:g}"] if paper else []
+    cells += [f"{row['kl_paper']:g}" if math.isfinite(row["kl_paper"]) else ""] if paper else []
     cells += [
         f"{signed(row['kl'])} ({signed(row['kl_ref'])}{doubt})",
         f"{signed(row['mean_f'])} ({signed(row['mean_f_ref'])}{doubt})",
@@ -102,5 +102,6 @@ def _line(row: Row, *, paper: bool) -> list[str]:
     if paper:
         beta, mean = row["beta_at_paper_kl"], row["mean_f_at_paper_kl"]
         known = math.isfinite(beta)
-        cells.append(f"{beta:.3g}, {signed(mean)}" if known else "none on this path")
+        unknown = "none on this path" if math.isfinite(row["kl_paper"]) else ""
+        cells.append(f"{beta:.3g}, {signed(mean)}" if known else unknown)
     return [*cells, f"`{row['status']}`"]

@@ -71,15 +71,15 @@ def paths_and_grids(runs: dict[str, Run], betas: Sequence[float]) -> Figure:
         runs: by tuning, all of one criterion.
         betas: those of the rows of samples, as far as the runs have them.
     """
-    figure = Figure(figsize=(9.6, 6.6), layout="constrained")
-    above, below = list(figure.subfigures(2, 1, height_ratios=(3.1, 3.5), squeeze=False).flat)
+    figure = Figure(figsize=(9.6, 6.1), layout="constrained")
+    above, below = list(figure.subfigures(2, 1, height_ratios=(3.0, 3.1), squeeze=False).flat)
     _draw_paths(list(above.subplots(1, 3)), runs)
     grids = below.subplots(1, len(runs), squeeze=False)
     for axes, (tuning, run) in zip(grids.flat, runs.items(), strict=True):
         _draw_grid(axes, run, betas)
         colour, _, text = LOOKS[tuning]
         axes.set_title(text, color=colour, loc="left")
-    _head_and_foot(figure, runs)
+    _head_and_foot(figure, runs, columns=2)
     return figure
 
 
@@ -111,13 +111,13 @@ def _draw_paths(panels: Sequence[Axes], runs: dict[str, Run]) -> None:
     pareto.set(xlabel=KL_LABEL, ylabel=MEAN_LABEL)
 
 
-def _head_and_foot(figure: Figure, runs: dict[str, Run]) -> None:
+def _head_and_foot(figure: Figure, runs: dict[str, Run], columns: int = 4) -> None:
     """Model and criterion above, what is not drawn, and the legend below."""
     summary = runs["default"].summary
     criterion = f"{summary['model']} / {summary['criterion']}"
     lost = "".join(left_out(run) for run in runs.values())
     figure.suptitle(criterion + lost, x=0.01, ha="left", fontsize=TITLE)
-    figure.legend(handles=_handles(runs), loc="outside lower center", ncols=4)
+    figure.legend(handles=_handles(runs), loc="outside lower center", ncols=columns)
 
 
 def _draw_exact(axes: Axes, run: Run, x: str, y: str) -> None:
