@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from experiments.bench.judge import JUDGED, Judge
+from experiments.bench.refine_picture import draw_refinement
 from experiments.bench.refiners import langevin, rejected
 from experiments.bench.rivals import Row
 from experiments.bench.settings import Settings
@@ -118,6 +119,10 @@ def run(settings: Settings) -> None:
     for plan in PLANS[:1] if settings.quick else PLANS:
         for seed in range(settings.seeds):
             Refinement(plan, seed, judge, settings, table).fill()
+    frame = table.frame()
+    for model in dict.fromkeys(frame["model"]):
+        ends = {plan.kind: plan.rounds[0] for plan in PLANS if plan.model == model}
+        draw_refinement(frame, model, ends, settings.folder / f"refine_{model}.png")
     table.show()
 
 
