@@ -1,7 +1,7 @@
 """Part `refine`: does a discriminator's logit refine a generator, and do rounds of it (§4.4)?
 
 For each generator and kind of discriminator a run along β, and further rounds, each with a
-discriminator trained anew on draws of the last one's tuned model: q_k ∝ p exp(β₁f₁ + … + β_k f_k).
+discriminator trained anew on draws of the last one's tilt: q_k ∝ p exp(β₁f₁ + … + β_k f_k).
 `N` images of each way are held against the test images. Runs and discriminators lie in the folder
 `refine`; those that are there are taken as finished.
 """
@@ -47,8 +47,8 @@ from btgm_cli.tuned.model import TunedModel
 N, QUICK_N = 10_000, 200
 """Images of each way."""
 
-SHOWN = 60_000
-"""Draws of the last round's model that the next discriminator learns from."""
+SHOWN = 20_000
+"""Corrected draws of the last round's tilt that the next discriminator learns from."""
 
 STEPS, QUICK_STEPS = 2000, 5
 """Of that training."""
@@ -75,7 +75,8 @@ class Plan:
         kind: of discriminator: `plain`, or `rebuilt`, which sees the real images as the VAE
             rebuilds them.
         betas: of the first round.
-        rounds: the β of each round's tuned model; the first is one of `betas`.
+        rounds: the weight of each round's f; the first is the one of `betas` that the second
+            round goes on from.
     """
 
     model: str
@@ -90,7 +91,7 @@ class Plan:
 
 
 PLANS = (
-    Plan("vae_mnist", "rebuilt", (0, 0.25, 0.5, 0.75, 1), (1, 1, 1)),
+    Plan("vae_mnist", "rebuilt", (0, 0.25, 0.5, 0.75, 1), (0.75, 1, 1)),
     Plan("vae_mnist", "plain", (0, 0.125, 0.25, 0.375, 0.5), (0.25, 0.25, 0.25)),
     Plan("gan_mnist", "plain", (0, 0.125, 0.25, 0.375, 0.5), (0.125, 0.125)),
 )
@@ -183,7 +184,8 @@ class Refinement:
         data = self.judge.data
         data = rebuilt(data, self.plan.model) if self.plan.kind == "rebuilt" else data
         rng = derived_generator(self.seed, "refine", "shown", number)
-        pool, _ = made.tuned(beta).draw(self.n if self.settings.quick else SHOWN, rng)
+        corrector = Corrector(made.tuned(beta), made.f(), beta, Correct.RESAMPLE, rng)
+        pool = drawn_by(corrector, self.n if self.settings.quick else SHOWN)
         steps = QUICK_STEPS if self.settings.quick else STEPS
         trainee = DiscriminatorTrainee(
             data.train_images,
@@ -244,13 +246,8 @@ class Refinement:
         spent: int,
         rng: torch.Generator,
     ) -> tuple[Tensor, int]:
-        """Draws of the exact tilt by way of the tuned model."""
-        corrector, z = Corrector(tuned, f, beta, Correct.RESAMPLE, rng), torch.empty(0)
-        for block in corrector.draws(self.n):
-            z = torch.cat([z, block.z]) if len(z) else block.z
-            if len(z) >= self.n:
-                break
-        return z[: self.n], spent + corrector.f_evals
+        corrector = Corrector(tuned, f, beta, Correct.RESAMPLE, rng)
+        return drawn_by(corrector, self.n), spent + corrector.f_evals
 
     def _add(
         self,
@@ -268,6 +265,17 @@ class Refinement:
         images = in_chunks(f.model.decode, z)
         mean = evaluate(f, z).double().mean().item()
         self.table.add({**names, "evals": evals, "mean_f": mean, **told, **self.judge.of(images)})
+
+
+def drawn_by(corrector: Corrector, n: int) -> Tensor:
+    """n corrected draws z (n, D)."""
+    blocks, missing = [], n
+    for block in corrector.draws(n):
+        blocks.append(block.z[:missing])
+        missing -= len(blocks[-1])
+        if not missing:
+            break
+    return torch.cat(blocks)
 
 
 def criterion_of(names: Sequence[str], betas: Sequence[float]) -> list[str]:
