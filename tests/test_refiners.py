@@ -2,10 +2,12 @@
 
 import math
 
+import pandas as pd
 import pytest
 import torch
 from experiments.bench.judge import Judge
 from experiments.bench.refine import PLANS, criterion_of
+from experiments.bench.refine_picture import refinement_figure
 from experiments.bench.refiners import langevin, rejected
 
 from btgm_cli import load_model
@@ -54,8 +56,36 @@ def test_the_judge_finds_nothing_wrong_with_the_test_images_but_what_the_classif
     assert judge.of(images.flip(3))["frechet"] > 1
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.model}-{plan.kind}")
-def test_a_round_is_a_run_of_the_sum_of_all_so_far(plan):
+def test_the_picture_shows_rounds_at_the_beta_where_each_ends():
+    known = {
+        (1, "p", 0.0): 80.0,
+        (1, "tuned", 0.5): 50.0,
+        (1, "tuned", 1.0): 60.0,
+        (2, "tuned", 0.5): 35.0,
+        (2, "tuned", 1.0): 30.0,
+        (1, "drs", 1.0): 70.0,
+        (1, "ddls 0.1", 1.0): 65.0,
+        (1, "ddls 0.3", 1.0): 40.0,
+    }
+    table = pd.DataFrame(
+        [
+            {"model": "m", "kind": "rebuilt", "round": k, "method": way, "beta": beta}
+            | {"frechet": value, "classes_off": value / 1000}
+            for (k, way, beta), value in known.items()
+        ]
+    )
+    panels = refinement_figure(table, "m", {"rebuilt": 0.5}).axes
+    along, rounds = (
+        {line.get_marker(): line.get_xydata().tolist() for line in axes.lines}
+        for axes in panels[:2]
+    )
+    assert along["o"] == [[0, 80], [0.5, 50], [1, 60]]
+    assert (along["x"], along["+"]) == ([[1, 70]], [[1, 40]])
+    assert rounds["o"] == [[0, 80], [1, 50], [2, 30]]
+
+
+def test_a_round_is_a_run_of_the_sum_of_all_so_far():
+    plan = PLANS[0]
     one = compose_config("run", criterion_of([plan.discriminator], plan.rounds))
     assert one.criterion.discriminator == plan.discriminator
     names = [plan.discriminator, "second.safetensors", "third.safetensors"][: len(plan.rounds)]
