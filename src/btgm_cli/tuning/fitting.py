@@ -141,7 +141,6 @@ def calibrate(
     flow: Flow,
     least_share: float,
     generator: torch.Generator,
-    good_enough: float = GOOD_ENOUGH,
 ) -> int:
     """Choose how strictly to accept; accept all the flow's draws where that is no worse.
 
@@ -151,7 +150,6 @@ def calibrate(
         flow: trained at the β that the acceptance was fitted for.
         least_share: smallest E[a].
         generator: of the draws.
-        good_enough: KL to the tilt by s, nats, that needs no stricter acceptance.
 
     Returns:
         The criterion evaluations spent.
@@ -159,7 +157,7 @@ def calibrate(
     mixture = Mixture(f.model, flow)
     blocks = [weighted(acceptance, mixture, BLOCK, generator) for _ in range(N_CALIBRATE // BLOCK)]
     log_weight = torch.cat([log_weight for _, log_weight in blocks])
-    level = choose_level(log_weight, least_share, good_enough)
+    level = choose_level(log_weight, least_share, GOOD_ENOUGH)
     offered, of_guard = weighted(acceptance, mixture, N_GUARD, generator)
     tilt = acceptance.beta * evaluate(f, offered.z).double()
     log_flow = offered.log_flow.double()

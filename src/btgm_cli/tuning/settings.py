@@ -46,9 +46,6 @@ class Tuning:
         average: share of the steps, the last ones, whose weights are averaged into the result.
         min_acceptance_rate: smallest share of draws that learned acceptance may keep; at 1 the
             flow's draws are all kept and nothing is learned, as in the paper.
-        acceptance_gap: distance from the tilt by what was learned of f, nats, at which learned
-            acceptance need be no stricter; a thin tail can hold half of what E f gains within
-            0.01.
         n_eval: draws of q̂ that each figure rests on (up to 16 times more where a target's
             tolerance needs them).
         n_reference: draws of p behind the importance-sampling reference.
@@ -82,7 +79,6 @@ class Tuning:
     n_learn: int = 8000
     f_samples: int | None = None
     min_acceptance_rate: float = 0.2
-    acceptance_gap: float = 0.01
     n_eval: int = 10_000
     n_reference: int = 50_000
     n_particles: int = 8000
@@ -117,6 +113,6 @@ class Tuning:
         if self.gradient is Gradient.SURROGATE and self.min_acceptance_rate == 1:
             expected = "learns nothing with tuning.min_acceptance_rate=1; choose a smaller rate"
             raise SettingError("tuning.gradient", str(self.gradient), expected)
-        for name in ("learning_rate", "tolerance", "acceptance_gap"):
+        for name in ("learning_rate", "tolerance"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingError(f"tuning.{name}", getattr(self, name), "must be positive")

@@ -205,7 +205,8 @@ class Visits:
         lesson.run(*self._observers(index, training.schedule))
         evals += lesson.f_evals
         if training.finite:
-            evals += self._calibrate(acceptance, self.generator("acceptance", index))
+            least, generator = settings.min_acceptance_rate, self.generator("acceptance", index)
+            evals += calibrate(acceptance, self.f, self.flow, least, generator)
         return Trained(training.step, evals, 0, training.finite, tuple(lesson.paid))
 
     def _fit(
@@ -229,13 +230,9 @@ class Visits:
             STEPS * training.step,
             generator,
         )
-        return evals + self._calibrate(acceptance, generator)
-
-    def _calibrate(self, acceptance: Acceptance, generator: torch.Generator) -> int:
-        """Choose how strictly to accept; returns evaluations."""
-        settings = self.settings
-        least, gap = settings.min_acceptance_rate, settings.acceptance_gap
-        return calibrate(acceptance, self.f, self.flow, least, generator, gap)
+        return evals + calibrate(
+            acceptance, self.f, self.flow, self.settings.min_acceptance_rate, generator
+        )
 
     def _known_of_prior(self) -> KnownOfPrior:
         f = self.remembering(self.f, *self.weights)
