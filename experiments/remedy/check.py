@@ -4,7 +4,7 @@
 
 Runs `btgm run experiment=fig10`, a seed each, and draws 10,000 corrected ones of the exact tilt by
 way of the tuned model at each beta. Asked for: E f within 5 % of what the exact tilt gains over p,
-KL within 0.3 nats, no digit below half of its share under the exact tilt. A run that is finished is
+KL within 0.3 nats, no digit below half of its share under the exact tilt. A finished run is
 not made again.
 """
 
