@@ -3,7 +3,7 @@
     python -m experiments.classes_held.check [FOLDER]
 
 Of 100,000 draws of p, by importance weights: the tilt closest to p with E f at least c, and the
-one whose ten shares also stay as they are under p. All ten are asked for "at least"; since they sum
+one whose ten shares also stay as they are under p: all ten are asked for "at least", and they sum
 to 1, none can grow. Needs MNIST for the Fréchet distance.
 """
 
