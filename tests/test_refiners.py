@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 import torch
 from experiments.bench.judge import Judge
-from experiments.bench.refine import PLANS, Plan, criterion_of
+from experiments.bench.refine import PLANS, Plan
 from experiments.bench.refine_picture import refinement_figure
 from experiments.bench.refiners import langevin, rejected
+from experiments.bench.rounds import criterion_of
 
 from btgm_cli import load_model
 from btgm_cli.cli.config import compose_config

@@ -18,6 +18,7 @@ from experiments.bench.judge import JUDGED, Judge
 from experiments.bench.refine_picture import draw_refinement
 from experiments.bench.refiners import langevin, rejected
 from experiments.bench.rivals import Row
+from experiments.bench.rounds import Shown, criterion_of, drawn_by
 from experiments.bench.settings import Settings
 from experiments.bench.table import Table
 from torch import Tensor
@@ -27,8 +28,8 @@ from btgm_cli.cli.figure import QUICK
 from btgm_cli.cli.loading import load_run
 from btgm_cli.core.errors import BtgmError, DataError
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
+from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
-from btgm_cli.domains.digits.generator import Digits
 from btgm_cli.domains.digits.mnist import load_mnist
 from btgm_cli.domains.digits.pretraining.discriminator import (
     DiscriminatorSettings,
@@ -56,11 +57,11 @@ STEPS, QUICK_STEPS = 2000, 5
 FURTHER = (0.5, 1.0)
 """The β of a further round, whose criterion is the sum of all β f so far."""
 
+RELIABLE = (Status.OK, Status.OK_CORRECTED)
+"""Verdicts by which corrected draws may stand for the exact tilt."""
+
 LANGEVIN_STEPS = (0.01, 0.03, 0.1)
 """Sizes of a Langevin step, of DDLS."""
-
-PLACES = ("first", "second", "third", "fourth")
-"""Names of a sum's terms."""
 
 KEY = ("model", "kind", "round", "method", "beta", "seed")
 COLUMNS = (*KEY, "evals", "mean_f", "kl", "status", *JUDGED)
@@ -95,18 +96,6 @@ PLANS = (
     Plan("vae_mnist", "plain", (0, 0.125, 0.25, 0.375, 0.5), (0.25, 0.25)),
     Plan("gan_mnist", "plain", (0, 0.125, 0.25, 0.375, 0.5), (0.125, 0.125)),
 )
-
-
-class Shown(Digits):
-    """A generator whose prior is a pool of draws z (n, D), such as a tuned model's."""
-
-    def __init__(self, digits: Digits, pool: Tensor) -> None:
-        super().__init__(digits.generator, digits.checkpoint_sha256)
-        self.pool = pool
-
-    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
-        """n of the pool's draws, with repeats."""
-        return self.pool[torch.randint(len(self.pool), (n,), generator=generator)]
 
 
 def run(settings: Settings) -> None:
@@ -153,6 +142,7 @@ class Refinement:
         plan, names = self.plan, [self.plan.discriminator]
         rounds = plan.rounds[:2] if self.settings.quick else plan.rounds
         made = self._run(1, names, (0, rounds[0]) if self.settings.quick else plan.betas)
+        self._bounds()
         self._tuned(1, made)
         self._others(made)
         beta = rounds[0]
@@ -199,6 +189,17 @@ class Refinement:
         save_network(path, trainee.network)
         return str(path)
 
+    def _bounds(self) -> None:
+        """What real images themselves come to, and those that the VAE rebuilds."""
+        data, about = self.judge.data, {"model": self.plan.model, "kind": self.plan.kind}
+        images = {"real": data.train_images[: self.n]}
+        if self.plan.kind == "rebuilt":
+            images["rebuilt"] = rebuilt(data, self.plan.model).test_images
+        for method, x in images.items():
+            key = {**about, "round": 0, "method": method, "beta": 0.0, "seed": self.seed}
+            if not self.table.has(*key.values()):
+                self.table.add({**key, **self.judge.of(x)})
+
     def _tuned(self, number: int, made: LoadedRun) -> None:
         """p's draws, the tuned model's and the corrected ones, at each β of a run."""
         f, spent = made.f(), made.config["tuning"]["n_reference"]
@@ -210,12 +211,10 @@ class Refinement:
                 self._add((number, "p", beta), f, partial(self._of_prior, f, rng), told)
                 continue
             tuned = made.tuned(beta)
-            ways = {
-                "tuned": partial(self._drawn, tuned, spent, rng),
-                "corrected": partial(self._corrected, tuned, f, beta, spent, rng),
-            }
-            for method, way in ways.items():
-                self._add((number, method, beta), f, way, told)
+            self._add((number, "tuned", beta), f, partial(self._drawn, tuned, spent, rng), told)
+            if row["status"] in RELIABLE:
+                corrected = partial(self._corrected, tuned, f, beta, spent, rng)
+                self._add((number, "corrected", beta), f, corrected, told)
 
     def _others(self, made: LoadedRun) -> None:
         """Others' ways at β = 1, for as many evaluations as all of the run."""
@@ -265,29 +264,3 @@ class Refinement:
         images = in_chunks(f.model.decode, z)
         mean = evaluate(f, z).double().mean().item()
         self.table.add({**names, "evals": evals, "mean_f": mean, **told, **self.judge.of(images)})
-
-
-def drawn_by(corrector: Corrector, n: int) -> Tensor:
-    """n corrected draws z (n, D)."""
-    blocks, missing = [], n
-    for block in corrector.draws(n):
-        blocks.append(block.z[:missing])
-        missing -= len(blocks[-1])
-        if not missing:
-            break
-    return torch.cat(blocks)
-
-
-def criterion_of(names: Sequence[str], betas: Sequence[float]) -> list[str]:
-    """What a run is asked for: f of one discriminator, or the sum of β f of several."""
-    if len(names) == 1:
-        return ["criterion=discriminator", f"criterion.discriminator={names[0]}"]
-    asked = ["criterion=sum"]
-    for place, name, beta in zip(PLACES, names, betas, strict=False):
-        new = "" if place in PLACES[:2] else "+"
-        asked += [
-            f"{new}criterion@criterion.terms.{place}=discriminator",
-            f"criterion.terms.{place}.discriminator={name}",
-            f"{new}criterion.weights.{place}={beta}",
-        ]
-    return asked

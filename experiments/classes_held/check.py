@@ -4,7 +4,7 @@
 
 Of 100,000 draws of p, by importance weights: the tilt closest to p with E f at least c, and the
 one whose ten shares also stay as they are under p: all ten are asked for "at least", and they sum
-to 1, none can grow. Needs MNIST for the Fréchet distance.
+to 1, so that none can grow. Needs MNIST for the Fréchet distance.
 """
 
 import math

@@ -40,26 +40,25 @@ def finished(folder: Path, seed: int) -> LoadedRun:
 
 
 def corrected(run: LoadedRun, beta: float) -> dict:
-    """Mean of f, KL (nats), shares of the digits, price and doubt of corrected draws."""
+    """Mean of f, KL (nats), shares of the digits and price of corrected draws, unless in doubt."""
     f, rng = run.f(beta), derived_generator(run.config["seed"], "remedy", beta)
-    corrector, taken, classes = Corrector(run.tuned(beta), f, beta, Correct.RESAMPLE, rng), [], []
+    corrector = Corrector(run.tuned(beta), f, beta, Correct.RESAMPLE, rng)
+    status = Status(run.pareto["status"].iloc[run.index(beta)])
+    pilot = corrector.pilot
+    told = {"effective": pilot.ess_fraction}
+    told["doubt"] = doubt(status, status, Correct.RESAMPLE, pilot)
+    if told["doubt"]:
+        return told
+    taken, classes = [], []
     for block in corrector.draws(N):
         taken.append(block.f)
         classes.append(f.criterion.classes(block.x))
         if sum(map(len, taken)) >= N:
             break
-    values, pilot = torch.cat(taken)[:N].double(), corrector.pilot
+    mean = torch.cat(taken)[:N].double().mean().item()
     shares = torch.bincount(torch.cat(classes)[:N], minlength=10) / N
-    row = run.pareto.iloc[run.index(beta)]
-    whole = Status(row["status"])
-    return {
-        "mean_f": values.mean().item(),
-        "kl": beta * values.mean().item() - pilot.log_z,
-        "shares": shares.tolist(),
-        "evals_each": corrector.f_evals / N,
-        "effective": pilot.ess_fraction,
-        "doubt": doubt(whole, whole, Correct.RESAMPLE, pilot),
-    }
+    told |= {"mean_f": mean, "kl": beta * mean - pilot.log_z, "shares": shares.tolist()}
+    return told | {"evals_each": corrector.f_evals / N}
 
 
 def held(run: LoadedRun, beta: float) -> list[dict]:
@@ -71,20 +70,19 @@ def held(run: LoadedRun, beta: float) -> list[dict]:
         "tuned": tuned | {"effective": row["ess_fraction"]},
         "corrected": corrected(run, beta),
     }
+    told = {"beta": beta, "seed": run.config["seed"], "verdict": row["status"]}
+    told |= {name: row[name] for name in ("mean_f_ref", "kl_ref", "ref_reliable")}
     rows = []
     for way, what in found.items():
-        shares = what.pop("shares")
-        gain = (what["mean_f"] - start) / (row["mean_f_ref"] - start)
-        kept = [ours / theirs for ours, theirs in zip(shares, exact, strict=True) if theirs > 0]
-        apart = abs(what["kl"] - row["kl_ref"])
-        met = abs(gain - 1) <= GAIN and apart <= KL and min(kept) >= SHARE
-        rows.append(
-            {"way": way, "beta": beta, "seed": run.config["seed"], **what, "gain": gain}
-            | {"mean_f_ref": row["mean_f_ref"], "kl_ref": row["kl_ref"]}
-            | {"ref_reliable": row["ref_reliable"], "ones": shares[1], "ones_ref": exact[1]}
-            | {"least_kept": min(kept), "least_digit": kept.index(min(kept)), "met": met}
-            | {"verdict": row["status"]}
-        )
+        rows.append({"way": way, **told, "met": False, **what})
+        if "shares" in what:
+            shares = rows[-1].pop("shares")
+            gain = (what["mean_f"] - start) / (row["mean_f_ref"] - start)
+            kept = [ours / theirs for ours, theirs in zip(shares, exact, strict=True) if theirs]
+            near = abs(what["kl"] - row["kl_ref"]) <= KL
+            rows[-1] |= {"gain": gain, "least_kept": min(kept), "ones": shares[1]}
+            rows[-1]["ones_ref"] = exact[1]
+            rows[-1]["met"] = abs(gain - 1) <= GAIN and near and min(kept) >= SHARE
     return rows
 
 
