@@ -113,8 +113,12 @@ def picture(table: pd.DataFrame) -> Figure:
         shares = path[path["goal"] == DRAWN][SHARES].iloc[0]
         digits.bar(np.arange(10) + shift, shares, 0.27, color=colour)
     price.set(xlabel=KL_LABEL, ylabel=MEAN_LABEL)
-    digits.set(xlabel="digit", ylabel=f"share at E f = {DRAWN:g}", xticks=range(10))
-    distance.set(xlabel=MEAN_LABEL, ylabel="Fréchet distance", ylim=(0, None))
+    digits.set(
+        xlabel="digit", ylabel=rf"share at $\mathrm{{E}}_q\,f = {DRAWN:g}$", xticks=range(10)
+    )
+    distance.set(
+        xlabel=MEAN_LABEL, ylabel="Fréchet distance", ylim=(0, 1.08 * table["frechet"].max())
+    )
     handles = price.get_legend_handles_labels()[0] + digits.get_legend_handles_labels()[0]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
