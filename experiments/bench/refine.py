@@ -198,7 +198,7 @@ class Refinement:
         for method, x in images.items():
             key = {**about, "round": 0, "method": method, "beta": 0.0, "seed": self.seed}
             if not self.table.has(*key.values()):
-                self.table.add({**key, **self.judge.of(x)})
+                self.table.add({**key, "evals": 0, **self.judge.of(x)})
 
     def _tuned(self, number: int, made: LoadedRun) -> None:
         """p's draws, the tuned model's and the corrected ones, at each β of a run."""
