@@ -10,7 +10,7 @@ CONSTRAINTS ?= constraints.txt
 DIST ?= dist
 ARGS ?=
 QUICK ?=
-FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9
+FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11
 
 .DEFAULT_GOAL := help
 .PHONY: help run smoke test test-all test-oldest faults lint format type bench figures $(FIGURES) build clean
@@ -63,6 +63,8 @@ fig6: ## Fig. 6: towards white pixels
 fig7: ## Fig. 7: towards black pixels
 fig8: ## Fig. 8: the top 1e-4 of Wednesdays
 fig9: ## Fig. 9: uneven and flat weeks
+fig10: ## Fig. 10: a VAE refined by its discriminator (15 minutes)
+fig11: ## Fig. 11: how steep that discriminator is in z
 figures: $(FIGURES) ## All of these, into outputs/figures/ (an hour or more; QUICK=1: minutes)
 
 $(FIGURES): $(STAMP)

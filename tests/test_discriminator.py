@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from btgm_cli import load_criterion, load_model
+from btgm_cli.cli.config import compose_config
 from btgm_cli.cli.train import main
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import settled
@@ -23,6 +24,8 @@ from btgm_cli.domains.digits.pretraining.discriminator import (
     DiscriminatorTrainee,
     fitting_temperature,
 )
+from btgm_cli.domains.digits.vae import VaeNetwork
+from btgm_cli.domains.pretraining.gates import SAMPLE_SEED
 from btgm_cli.domains.pretraining.trainee import seeded
 from btgm_cli.store.checkpoints import checkpoint_hash, load_network, save_network
 
@@ -188,6 +191,34 @@ def test_card_names_the_generator(generator, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == trained
     with pytest.raises(SettingError, match=r"^checkpoint=.*another generator"):
         main(["model=discriminator", "generator=gan_mnist", "evaluate_only=true", checkpoint])
+
+
+def test_rebuilt_images_are_decoded_from_draws_of_the_posterior(tmp_path):
+    path = tmp_path / "vae.safetensors"
+    with seeded(0):
+        vae = VaeNetwork(2, 8, 2, encoder_channels=2, encoder_hidden=8)
+        save_network(path, vae)
+    images = torch.rand(40, 1, 28, 28, generator=manual(0))
+    data = jobs.rebuilt(Mnist(images, torch.zeros(40), images[:5], torch.zeros(5)), str(path))
+    assert data.train_images.shape == images.shape
+    mean, log_scale = vae.posterior(images)
+    noise = torch.randn(40, 2, generator=manual(SAMPLE_SEED + 2))
+    assert torch.allclose(data.train_images, vae.decoder(mean + log_scale.exp() * noise))
+    # The same images anew: other draws of the posterior, so that train and test share none.
+    assert not torch.allclose(data.test_images, data.train_images[:5])
+
+
+def test_only_a_vae_rebuilds(tmp_path):
+    data = Mnist(*[torch.zeros(1, 1, 28, 28)] * 4)
+    with pytest.raises(SettingError, match=r"^generator='gan_mnist': "):
+        jobs.rebuilt(data, "gan_mnist")
+    assert DiscriminatorSettings("a/mine.pt", rebuilt=True).name == "discriminator_mine_rebuilt"
+
+
+def test_the_packaged_criterion_of_rebuilt_images_belongs_to_the_vae():
+    cfg = compose_config("run", ["experiment=refine"])
+    network = load_network(Discriminator, cfg.criterion.discriminator)
+    assert network.generator_sha256 == checkpoint_hash("vae_mnist")
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_an_interrupted_run_goes_on_whatever_its_verdict(quick, monkeypatch, cod
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["fig10"], "figure='fig10': choose one of fig1, fig2, fig3, fig4, fig5, fig6, fig7"),
+        (["fig12"], "figure='fig12': choose one of fig1, fig2, fig3, fig4, fig5, fig6, fig7"),
         (
             ["fig5", "quik=true"],
             "quik=True: unknown setting (did you mean quick?); choose from quick, out",

@@ -1,7 +1,7 @@
 """`python -m experiments.bench [parts=PARTS] [seeds=3] [out=outputs/bench] [quick=true]`.
 
-PARTS is a comma list of startup, steps, gan, targets, energy, calibration, audit and corrected;
-all of them where it is left out.
+PARTS is a comma list of startup, steps, gan, targets, energy, calibration, audit, corrected and
+refine; all of them where it is left out.
 
 Each part fills a table of its own in the folder `out`. Rows that are there are not computed
 again: delete a table to measure it anew.
@@ -21,6 +21,7 @@ from experiments.bench import (
     corrected,
     energy,
     gan,
+    refine,
     standard,
     startup,
     steps,
@@ -51,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
             "calibration": calibration.run,
             "audit": audit.run,
             "corrected": corrected.run,
+            "refine": refine.run,
         }
         for part in settings.chosen:
             runs[part](settings)

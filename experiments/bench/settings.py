@@ -10,7 +10,17 @@ from btgm_cli.cli.settings import arguments, checked, require_least
 from btgm_cli.core.errors import SettingError
 from btgm_cli.store.files import require_writable
 
-PARTS = ("startup", "steps", "gan", "targets", "energy", "calibration", "audit", "corrected")
+PARTS = (
+    "startup",
+    "steps",
+    "gan",
+    "targets",
+    "energy",
+    "calibration",
+    "audit",
+    "corrected",
+    "refine",
+)
 
 
 @dataclass(frozen=True)

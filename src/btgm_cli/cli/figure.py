@@ -28,7 +28,7 @@ from btgm_cli.store.runs import SUMMARY, read_run
 OWNER = "figure.json"
 """Says whose folder it is."""
 
-FIGURES = tuple(choices("figure"))
+FIGURES = tuple(sorted(choices("figure"), key=lambda name: (len(name), name)))
 
 QUICK = (
     "tuning.first_steps=10",

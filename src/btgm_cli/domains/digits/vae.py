@@ -66,6 +66,12 @@ class VaeNetwork(StoredNetwork):
         mean, log_scale = self.encoder(x).chunk(2, 1)
         return mean, log_scale
 
+    def rebuilt(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Images (n, 1, 28, 28) decoded from draws of q(z | x); arguments as of `bound`."""
+        mean, log_scale = self.posterior(x)
+        images: Tensor = self.decoder(mean + log_scale.exp() * noise)
+        return images
+
     def bound(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The two terms of the ELBO in nats, each (n,): log p(x | z) and KL(q(z | x) || p(z)).
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
@@ -23,7 +24,7 @@ from btgm_cli.report.style import REFERENCE, SMALL, TITLE, TUNED, in_house_style
 from btgm_cli.store.files import write_text
 from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.store.tables import read_table, write_table
-from btgm_cli.tuning.ranking import Look, look, rank, walk
+from btgm_cli.tuning.ranking import look, rank, walk
 
 CUT, BINS = 15.0, 60
 """The norm at which the pictures end, and their bins up to there."""
@@ -78,15 +79,15 @@ class Gradients:
                 seen = look(name, LatentCriterion(model, of_class(label)), z)
                 steepness = rank(name, seen, walk(seen), BUDGET).row
                 rows.append({**key, "norm_max_paper": self.norm_max[kind], **steepness})
-                bins += [{**key, **row} for row in _histogram(seen)]
+                bins += [{**key, **row} for row in histogram(seen.norms, CUT, BINS)]
         return rows, bins
 
 
-def _histogram(seen: Look) -> list[Row]:
-    """The share of the draws in each bin of the norm; what lies beyond the last is left out."""
-    edges = np.linspace(0, CUT, BINS + 1)
-    counts, _ = np.histogram(seen.norms.numpy(), edges)
-    shares = counts / len(seen.norms)
+def histogram(norms: Tensor, cut: float, bins: int) -> list[Row]:
+    """The share of the norms (n,) in each bin up to a cut; what lies beyond is left out."""
+    edges = np.linspace(0, cut, bins + 1)
+    counts, _ = np.histogram(norms.numpy(), edges)
+    shares = counts / len(norms)
     return [
         {"left": left, "right": right, "share": share}
         for left, right, share in zip(edges[:-1], edges[1:], shares, strict=True)

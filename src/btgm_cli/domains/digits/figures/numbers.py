@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from btgm_cli.report.style import column, flags
+from btgm_cli.store.rows import numbers_of
 from btgm_cli.store.runs import Run
 
 MEASURED = (
@@ -30,6 +31,20 @@ def compared(kl: Mapping[float, float], runs: Mapping[str, Run]) -> list[dict[st
             row = {"tuning": tuning, "beta": measured["beta"], "kl_paper": kl_paper}
             row |= {name: measured[name] for name in MEASURED}
             rows.append(row | {"beta_at_paper_kl": beta, "mean_f_at_paper_kl": mean})
+    return rows
+
+
+def class_shares(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
+    """For each β of each run the digits' shares under the tuned model and the exact tilt."""
+    rows = []
+    for tuning, run in runs.items():
+        for measured in run.pareto.to_dict("records"):
+            row = {"tuning": tuning, "beta": measured["beta"], "n": measured["n_eval"]}
+            row["ref_reliable"] = measured["ref_reliable"]
+            for suffix in ("", "_ref"):
+                shares = numbers_of(measured[f"class_shares{suffix}"])
+                row |= {f"share{suffix}_{label}": share for label, share in enumerate(shares)}
+            rows.append(row)
     return rows
 
 

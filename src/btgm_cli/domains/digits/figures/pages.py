@@ -34,6 +34,35 @@ def looks_page(rows: Sequence[Row]) -> str:
     return f"Of {rows[0]['n']:,} fresh samples at each β:\n\n{table(head, body)}"
 
 
+def shares_page(rows: Sequence[Row]) -> str:
+    """The table of `numbers.class_shares`; in brackets the exact tilt's."""
+    head = ["tuning", "β", *(f"{label}" for label in range(10))]
+    body = [
+        [
+            f"`{row['tuning']}`",
+            f"{row['beta']:g}",
+            *(
+                f"{100 * row[f'share_{label}']:.1f} ({100 * row[f'share_ref_{label}']:.1f}"
+                + ("" if row["ref_reliable"] else "?")
+                + ")"
+                for label in range(10)
+            ),
+        ]
+        for row in rows
+    ]
+    return f"Digits under the tuned model (and under the exact tilt), %:\n\n{table(head, body)}"
+
+
+def slopes_page(row: Row) -> str:
+    """The table of Fig. 11: norms of the gradient of one discriminator's logit in z."""
+    head = ["", "median", "90 %", "99 %", "largest", "share within 10", "share above 20"]
+    ours = [f"{row[f'norm_{name}']:.1f}" for name in ("q50", "q90", "q99", "max")]
+    ours += [f"{100 * row['share_within_10']:.1f} %", f"{100 * row['share_above_20']:.2f} %"]
+    paper = ["", "", "", row["norm_max_paper"], "most", "about 1 %"]
+    heading = f"Of {row['n']:,} draws of p:"
+    return f"{heading}\n\n{table(head, [['measured', *ours], ['the paper', *paper]])}"
+
+
 def gradients_page(rows: Sequence[Row]) -> str:
     """The table of Fig. 1: norms of the normalized criteria's gradients in z."""
     head = ["criterion", "median", "mean", "99 %", "largest", "the paper's", "plateau"]
@@ -63,7 +92,7 @@ def _part(tuning: str, rows: Sequence[Row]) -> str:
 def _line(row: Row, *, paper: bool) -> list[str]:
     doubt = "" if row["ref_reliable"] else "?"
     cells = [f"{row['beta']:g}"]
-    cells += [f"{row['kl_paper']:g}"] if paper else []
+    cells += [f"{row['kl_paper']:g}" if math.isfinite(row["kl_paper"]) else ""] if paper else []
     cells += [
         f"{signed(row['kl'])} ({signed(row['kl_ref'])}{doubt})",
         f"{signed(row['mean_f'])} ({signed(row['mean_f_ref'])}{doubt})",
@@ -73,5 +102,6 @@ def _line(row: Row, *, paper: bool) -> list[str]:
     if paper:
         beta, mean = row["beta_at_paper_kl"], row["mean_f_at_paper_kl"]
         known = math.isfinite(beta)
-        cells.append(f"{beta:.3g}, {signed(mean)}" if known else "none on this path")
+        unknown = "none on this path" if math.isfinite(row["kl_paper"]) else ""
+        cells.append(f"{beta:.3g}, {signed(mean)}" if known else unknown)
     return [*cells, f"`{row['status']}`"]

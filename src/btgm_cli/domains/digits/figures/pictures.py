@@ -1,4 +1,4 @@
-"""The pictures of Figs. 3 to 7, drawn from run directories alone."""
+"""The pictures of Figs. 3 to 7 and 10, drawn from run directories alone."""
 
 from __future__ import annotations
 
@@ -58,21 +58,28 @@ def against_beta(runs: dict[str, Run]) -> Figure:
         runs: by tuning, all of one criterion.
     """
     figure = Figure(figsize=(9.6, 3.5), layout="constrained")
-    mean, kl, pareto = figure.subplots(1, 3)
-    exact = runs["default"]
-    for axes, name, label in ((mean, "mean_f", MEAN_LABEL), (kl, "kl", KL_LABEL)):
-        _draw_exact(axes, exact, "beta", name)
-        for tuning, run in runs.items():
-            _draw_path(axes, along(run, name), tuning)
-        axes.set(xlabel=BETA_LABEL, ylabel=label)
-    _draw_exact(pareto, exact, "kl", "mean_f")
-    for tuning, run in runs.items():
-        _draw_path(pareto, front(run, ""), tuning)
-    pareto.set(xlabel=KL_LABEL, ylabel=MEAN_LABEL)
-    criterion = f"{exact.summary['model']} / {exact.summary['criterion']}"
-    lost = "".join(left_out(run) for run in runs.values())
-    figure.suptitle(criterion + lost, x=0.01, ha="left", fontsize=TITLE)
-    figure.legend(handles=_handles(runs), loc="outside lower center", ncols=4)
+    _draw_paths(list(figure.subplots(1, 3)), runs)
+    _head_and_foot(figure, runs)
+    return figure
+
+
+@in_house_style
+def paths_and_grids(runs: dict[str, Run], betas: Sequence[float]) -> Figure:
+    """Fig. 10: the panels of `against_beta`, and below them a grid of samples for each tuning.
+
+    Args:
+        runs: by tuning, all of one criterion.
+        betas: those of the rows of samples, as far as the runs have them.
+    """
+    figure = Figure(figsize=(9.6, 6.1), layout="constrained")
+    above, below = list(figure.subfigures(2, 1, height_ratios=(3.0, 3.1), squeeze=False).flat)
+    _draw_paths(list(above.subplots(1, 3)), runs)
+    grids = below.subplots(1, len(runs), squeeze=False)
+    for axes, (tuning, run) in zip(grids.flat, runs.items(), strict=True):
+        _draw_grid(axes, run, betas)
+        colour, _, text = LOOKS[tuning]
+        axes.set_title(text, color=colour, loc="left")
+    _head_and_foot(figure, runs, columns=2)
     return figure
 
 
@@ -87,6 +94,30 @@ def front_and_grid(run: Run) -> Figure:
     figure.legend(handles=legend_handles(run), loc="outside lower left", ncols=3)
     label_betas(left, run, drawn)
     return figure
+
+
+def _draw_paths(panels: Sequence[Axes], runs: dict[str, Run]) -> None:
+    """E f and KL against β and against each other, in three panels."""
+    mean, kl, pareto = panels
+    exact = runs["default"]
+    for axes, name, label in ((mean, "mean_f", MEAN_LABEL), (kl, "kl", KL_LABEL)):
+        _draw_exact(axes, exact, "beta", name)
+        for tuning, run in runs.items():
+            _draw_path(axes, along(run, name), tuning)
+        axes.set(xlabel=BETA_LABEL, ylabel=label)
+    _draw_exact(pareto, exact, "kl", "mean_f")
+    for tuning, run in runs.items():
+        _draw_path(pareto, front(run, ""), tuning)
+    pareto.set(xlabel=KL_LABEL, ylabel=MEAN_LABEL)
+
+
+def _head_and_foot(figure: Figure, runs: dict[str, Run], columns: int = 4) -> None:
+    """Model and criterion above, what is not drawn, and the legend below."""
+    summary = runs["default"].summary
+    criterion = f"{summary['model']} / {summary['criterion']}"
+    lost = "".join(left_out(run) for run in runs.values())
+    figure.suptitle(criterion + lost, x=0.01, ha="left", fontsize=TITLE)
+    figure.legend(handles=_handles(runs), loc="outside lower center", ncols=columns)
 
 
 def _draw_exact(axes: Axes, run: Run, x: str, y: str) -> None:
@@ -115,12 +146,14 @@ def _handles(runs: dict[str, Run]) -> list[Line2D]:
     return handles
 
 
-def _draw_grid(axes: Axes, run: Run) -> None:
-    """A row of samples for each β, all on one scale of grey."""
-    axes.imshow(_stacked(run.samples), cmap="gray", vmin=0, vmax=1, interpolation="none")
+def _draw_grid(axes: Axes, run: Run, shown: Sequence[float] | None = None) -> None:
+    """A row of samples for each β, or for those shown, all on one scale of grey."""
     betas, kls = column(run.pareto, "beta"), column(run.pareto, "kl")
-    labels = [f"{beta_text(beta)}\n{kl_text(kl)}" for beta, kl in zip(betas, kls, strict=True)]
-    middles = (np.arange(len(labels)) + 0.5) * (run.samples[0].shape[-2] + 1) - 1
+    rows = [at for at, beta in enumerate(betas) if shown is None or beta in shown]
+    samples = [run.samples[at] for at in rows]
+    axes.imshow(_stacked(samples), cmap="gray", vmin=0, vmax=1, interpolation="none")
+    labels = [f"{beta_text(betas[at])}\n{kl_text(kls[at])}" for at in rows]
+    middles = (np.arange(len(labels)) + 0.5) * (samples[0].shape[-2] + 1) - 1
     axes.set_yticks(middles, labels, fontsize=SMALL)
     axes.tick_params(length=0)
     axes.set_xticks([])

@@ -1,4 +1,4 @@
-"""Figs. 3 to 7: what is measured on their runs and written into their folder."""
+"""Figs. 3 to 7 and 10: what is measured on their runs and written into their folder."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from btgm_cli.domains.digits.figures import pictures
-from btgm_cli.domains.digits.figures.numbers import compared
-from btgm_cli.domains.digits.figures.pages import looks_page, numbers_page
+from btgm_cli.domains.digits.figures.numbers import class_shares, compared
+from btgm_cli.domains.digits.figures.pages import looks_page, numbers_page, shares_page
 from btgm_cli.domains.digits.figures.strokes import looks
 from btgm_cli.report import save
 from btgm_cli.report.figure import path_of
@@ -37,11 +37,7 @@ class TunedDigits:
 
     def runs(self) -> dict[str, list[str]]:
         """What `btgm run` is asked for, by tuning."""
-        path = path_of(self.betas)
-        return {
-            tuning: [f"experiment={self.name}", f"tuning={tuning}", *path]
-            for tuning in self.tunings
-        }
+        return runs_of(self.name, self.tunings, self.betas)
 
     def make(self, runs: Mapping[str, LoadedRun], out: Path) -> list[Path]:
         """Write the tables, the page's and the pictures; returns what was written."""
@@ -62,3 +58,44 @@ class TunedDigits:
         else:
             figure = pictures.against_beta({name: run.run for name, run in runs.items()})
         return [save(figure, out / f"{self.name}.{kind}") for kind in ("png", "pdf")]
+
+
+@dataclass(frozen=True)
+class RefinedDigits:
+    """A `report.figure.PaperFigure` of a VAE refined by its discriminator: Fig. 10.
+
+    Its runs are `btgm run experiment=NAME`, one for each tuning.
+
+    Args:
+        name: of the figure, and of its experiment.
+        kl: the paper's KL(q‖p) in nats at each β of its grid of samples.
+        tunings: options of the group `tuning`.
+        betas: the path of the runs; None leaves the experiment's.
+    """
+
+    name: str
+    kl: Mapping[float, float]
+    tunings: Sequence[str] = ("paper", "default")
+    betas: list[float] | None = None
+
+    def runs(self) -> dict[str, list[str]]:
+        """What `btgm run` is asked for, by tuning."""
+        return runs_of(self.name, self.tunings, self.betas)
+
+    def make(self, runs: Mapping[str, LoadedRun], out: Path) -> list[Path]:
+        """Write the tables, the page's and the picture; returns what was written."""
+        read = {name: run.run for name, run in runs.items()}
+        rows, shares = compared(self.kl, read), class_shares(read)
+        write_table(out / f"{self.name}.csv", rows)
+        write_table(out / "shares.csv", shares)
+        text = out / f"{self.name}.md"
+        write_text(text, f"{numbers_page(rows)}\n{shares_page(shares)}")
+        figure = pictures.paths_and_grids(read, list(self.kl))
+        drawn = [save(figure, out / f"{self.name}.{kind}") for kind in ("png", "pdf")]
+        return [out / f"{self.name}.csv", out / "shares.csv", text, *drawn]
+
+
+def runs_of(name: str, tunings: Sequence[str], betas: list[float] | None) -> dict[str, list[str]]:
+    """The runs of an experiment, by tuning; with betas along these."""
+    path = path_of(betas)
+    return {tuning: [f"experiment={name}", f"tuning={tuning}", *path] for tuning in tunings}

@@ -48,6 +48,11 @@ class DiscriminatorSettings:
         label_smoothing: Share s of every label that goes to both classes alike (Rethinking the
             Inception Architecture, Szegedy et al., 2016, https://arxiv.org/abs/1512.00567):
             targets are 1 - s/2 and s/2.
+        rebuilt: Show it the real images as the VAE rebuilds them, from draws of q(z | x), so that
+            both sides have the decoder's look. Its logit is then log q(z) / p(z), of the
+            posterior of all images over the prior (A Contrastive Learning Approach for Training
+            Variational Autoencoder Priors, Aneja et al., 2021,
+            https://arxiv.org/abs/2010.02917). Of a VAE only.
         temperature: What the logit is divided by at the end; None takes the one that images held
             out call for.
     """
@@ -64,6 +69,7 @@ class DiscriminatorSettings:
     spectral_norm: bool = False
     gradient_penalty: float = 0.0
     label_smoothing: float = 0.0
+    rebuilt: bool = False
     temperature: float | None = None
 
     def __post_init__(self) -> None:
@@ -78,7 +84,7 @@ class DiscriminatorSettings:
     @property
     def name(self) -> str:
         """What its files are called: each generator has its own."""
-        return f"discriminator_{Path(self.generator).stem}"
+        return f"discriminator_{Path(self.generator).stem}{'_rebuilt' if self.rebuilt else ''}"
 
 
 class DiscriminatorTrainee(Trainee[Discriminator]):
