@@ -62,12 +62,12 @@ class ConditionalVae(StoredNetwork):
 
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
         """Images (n, 1, 28, 28): the means of p(x | z, y), for z (n, latent_dim) and y (n,)."""
-        images: Tensor = self.decoder(torch.cat([z, _coded(y)], 1))
+        images: Tensor = self.decoder(_given(z, y))
         return images
 
     def posterior(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of q(z | x, y), each (n, latent_dim)."""
-        mean, log_scale = self.head(torch.cat([self.features(x), _coded(y)], 1)).chunk(2, 1)
+        mean, log_scale = self.head(_given(self.features(x), y)).chunk(2, 1)
         return mean, log_scale
 
     def bound(self, x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,5 +116,6 @@ class ConditionalTrainee(Trainee[ConditionalVae]):
         return {"negative ELBO": (kl - log_prob).item(), "KL": kl.item()}
 
 
-def _coded(y: Tensor) -> Tensor:
-    return one_hot(y, CLASSES).float()
+def _given(features: Tensor, y: Tensor) -> Tensor:
+    """Features (n, D) with the classes y (n,) beside them, (n, D + 10)."""
+    return torch.cat([features, one_hot(y, CLASSES).to(features)], 1)
