@@ -3,7 +3,7 @@
     python -m experiments.conditional [FOLDER] [quick]
 
 For each digit l a run of `btgm run model=vae_mnist criterion=log_class` at β = 1, where the tilt
-is p(x) h(l | x), the conditional model of Eq. 11, and at β = 4; draws of it as they are and
+is p(x) h(l | x), the conditional model of Eq. 11; draws of it as they are and
 corrected. Beside them a conditional VAE of the same size, and a judge that none of them has met: a
 classifier like the one that was tuned by, trained from another seed. What is finished is not made
 again.
@@ -15,16 +15,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from experiments.conditional.network import CLASSES, ConditionalTrainee, ConditionalVae
 from experiments.conditional.page import page
 from experiments.conditional.picture import picture
-from experiments.debugging.classifiers import trained
+from experiments.debugging.made import drawn, trained, tuned
 from torch import Tensor
 
-from btgm_cli.cli import main
-from btgm_cli.cli.figure import QUICK
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.digits.mnist import Mnist, load_mnist
 from btgm_cli.domains.digits.pretraining.gates import CONFIDENT, frechet_distance
@@ -35,7 +32,6 @@ from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.report import save
 from btgm_cli.report.markdown import Row
 from btgm_cli.store.files import write_text
-from btgm_cli.store.runs import read_run
 from btgm_cli.store.tables import write_table
 
 BETAS = (1,)
@@ -119,18 +115,13 @@ class Experiment:
 
     def _tuned(self, label: int, beta: int, correction: str) -> tuple[Tensor, Row]:
         run = self.folder / "runs" / str(label)
-        if not (run / "summary.json").is_file():
-            betas = f"target.betas=[{','.join(map(str, BETAS))}]"
-            tilt = ["model=vae_mnist", f"criterion=log_class{label}", betas, "threads=1"]
-            main(["run", *tilt, *(QUICK if self.quick else []), f"out={run}"])
-        file = self.folder / "draws" / f"{label}_{beta}_{correction}.npz"
-        if not file.is_file():
-            asked = [f"beta={beta}", f"n={self.n}", f"correct={correction}", "threads=1"]
-            main(["sample", str(run), *asked, f"out={file}"])
-        pareto = read_run(run).pareto
+        betas = f"target.betas=[{','.join(map(str, BETAS))}]"
+        asked = ["model=vae_mnist", f"criterion=log_class{label}", betas]
+        pareto = tuned(run, asked, quick=self.quick).pareto
         (row,) = pareto[pareto["beta"] == beta].to_dict("records")
-        with np.load(file) as draws:
-            return torch.from_numpy(draws["x"]), {name: row[name] for name in AFTER}
+        file = self.folder / "draws" / f"{label}_{beta}_{correction}.npz"
+        x = drawn(run, file, beta, self.n, correction)
+        return x, {name: row[name] for name in AFTER}
 
 
 def _elbo(vae: ConditionalVae, data: Mnist) -> str:

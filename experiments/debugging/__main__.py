@@ -13,24 +13,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from experiments.debugging.classifiers import trained
+from experiments.debugging.made import drawn, trained, tuned
 from experiments.debugging.opinions import Opinions, tilted_test, uniform
 from experiments.debugging.page import page
 from experiments.debugging.picture import Shown, picture
 from torch import Tensor
 
 from btgm_cli import load_criterion, load_model
-from btgm_cli.cli import main
-from btgm_cli.cli.figure import QUICK
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.digits.classifier import Classifier, load_classifier
 from btgm_cli.domains.digits.mnist import load_mnist
 from btgm_cli.report import save
 from btgm_cli.report.markdown import Row
 from btgm_cli.store.files import write_text
-from btgm_cli.store.runs import read_run
 from btgm_cli.store.tables import write_table
 
 BETAS = {"entropy": (2.0, 4.0, 6.0), "second_class": (8.0, 12.0, 20.0)}
@@ -58,15 +54,19 @@ class Debugging:
         model = load_model("gan_mnist")
         z = model.sample_prior(self.n, derived_generator(0, "debugging"))
         with torch.no_grad():
-            yield {"criterion": "none", "draws": "p", "beta": 0.0}, model.decode(z)
+            x = model.decode(z)
+        yield {"criterion": "none", "draws": "p", "beta": 0.0}, x
         for criterion, betas in BETAS.items():
-            for beta in betas:
+            run = self.folder / "runs" / criterion
+            path = f"target.betas=[{','.join(map(str, betas))}]"
+            asked = ["model=gan_mnist", f"criterion={criterion}", path]
+            pareto = tuned(run, asked, quick=self.quick).pareto
+            for beta, row in zip(betas, pareto.to_dict("records"), strict=True):
+                about: Row = {"criterion": criterion, "beta": beta}
+                about |= {name: row[name] for name in AFTER}
                 for correction, name in (("none", "tuned"), ("resample", "corrected")):
-                    about = {"criterion": criterion, "draws": name, "beta": beta}
-                    yield (
-                        about | self._figures(criterion, beta),
-                        self._of(criterion, beta, correction),
-                    )
+                    file = self.folder / "draws" / f"{criterion}_{beta:g}_{correction}.npz"
+                    yield about | {"draws": name}, drawn(run, file, beta, self.n, correction)
 
     def rows(self) -> Iterator[tuple[Row, Tensor, Opinions]]:
         """What the classifiers say of the draws, and of the test images under each tilt."""
@@ -85,27 +85,6 @@ class Debugging:
                         weights = tilted_test(load_criterion(criterion)(x), beta)
                 row = about | opinions.summary(weights) | opinions.errors(labels, weights)
                 yield row, x, opinions
-
-    def _figures(self, criterion: str, beta: float) -> Row:
-        pareto = read_run(self._run(criterion)).pareto
-        (row,) = pareto[np.isclose(pareto["beta"], beta)].to_dict("records")
-        return {name: row[name] for name in AFTER}
-
-    def _run(self, criterion: str) -> Path:
-        run = self.folder / "runs" / criterion
-        if not (run / "summary.json").is_file():
-            betas = f"target.betas=[{','.join(map(str, BETAS[criterion]))}]"
-            tilt = ["model=gan_mnist", f"criterion={criterion}", betas, "threads=1"]
-            main(["run", *tilt, *(QUICK if self.quick else []), f"out={run}"])
-        return run
-
-    def _of(self, criterion: str, beta: float, correction: str) -> Tensor:
-        file = self.folder / "draws" / f"{criterion}_{beta:g}_{correction}.npz"
-        if not file.is_file():
-            asked = [f"beta={beta}", f"n={self.n}", f"correct={correction}", "threads=1"]
-            main(["sample", str(self._run(criterion)), *asked, f"out={file}"])
-        with np.load(file) as draws:
-            return torch.from_numpy(draws["x"])
 
 
 if __name__ == "__main__":
