@@ -3,8 +3,9 @@
     python -m experiments.debugging [FOLDER] [quick]
 
 Tunes `gan_mnist` towards the entropy of the classifier that ships, and towards its second class,
-and asks two classifiers like it, of other seeds, for a second opinion: a draw has no label. Beside
-it the test images under the same tilt, which have one. What is finished is not made again.
+draws the exact tilts by rejection, and asks two classifiers like it, of other seeds, for a second
+opinion: a draw has no label. Beside it the test images under the same tilts, which have one. What
+is finished is not made again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from btgm_cli.report.markdown import Row
 from btgm_cli.store.files import write_text
 from btgm_cli.store.tables import write_table
 
-BETAS = {"entropy": (2.0, 4.0, 6.0), "second_class": (8.0, 12.0, 20.0)}
+BETAS = {"entropy": (2.0, 4.0, 6.0), "second_class": (8.0, 12.0)}
 SEEDS = (1, 2)
 FIGURES = ("kl", "kl_ref", "kl_gap", "kl_gap_se", "ess_fraction", "mean_f", "mean_f_ref")
 AFTER = (*FIGURES, "ref_reliable", "status", "seconds")
@@ -45,12 +46,12 @@ class Debugging:
 
     def __init__(self, folder: Path, *, quick: bool) -> None:
         self.folder, self.quick = folder, quick
-        self.n = 200 if quick else 4_000
+        self.n = 100 if quick else 1_000
         others = [trained(seed, folder / "classifiers", quick=quick) for seed in SEEDS]
         self.classifiers: Sequence[Classifier] = [load_classifier(), *others]
 
     def draws(self) -> Iterator[tuple[Row, Tensor]]:
-        """Draws (n, 1, 28, 28) of p, and of each tilt as tuned and as corrected."""
+        """Draws (n, 1, 28, 28) of p, and of each tilt: as tuned, and exact ones by rejection."""
         model = load_model("gan_mnist")
         z = model.sample_prior(self.n, derived_generator(0, "debugging"))
         with torch.no_grad():
@@ -64,9 +65,16 @@ class Debugging:
             for beta, row in zip(betas, pareto.to_dict("records"), strict=True):
                 about: Row = {"criterion": criterion, "beta": beta}
                 about |= {name: row[name] for name in AFTER}
-                for correction, name in (("none", "tuned"), ("resample", "corrected")):
-                    file = self.folder / "draws" / f"{criterion}_{beta:g}_{correction}.npz"
-                    yield about | {"draws": name}, drawn(run, file, beta, self.n, correction)
+                yield (
+                    about | {"draws": "tuned"},
+                    drawn(self._file(criterion, beta, "tuned"), self.n, str(run), f"beta={beta}"),
+                )
+                tilt = [*asked[:2], f"target.betas=[{beta}]", "method=rejection"]
+                exact = drawn(self._file(criterion, beta, "exact"), self.n, *tilt)
+                yield {"criterion": criterion, "beta": beta, "draws": "exact"}, exact
+
+    def _file(self, criterion: str, beta: float, draws: str) -> Path:
+        return self.folder / "draws" / f"{criterion}_{beta:g}_{draws}.npz"
 
     def rows(self) -> Iterator[tuple[Row, Tensor, Opinions]]:
         """What the classifiers say of the draws, and of the test images under each tilt."""
@@ -94,7 +102,7 @@ if __name__ == "__main__":
     rows, shown, pairs = [], [], []
     for row, x, opinions in debugging.rows():
         rows.append(row)
-        if row["draws"] in {"p", "corrected"}:
+        if row["draws"] in {"p", "exact"}:
             shown.append(Shown(row["criterion"], row["beta"], x[:, 0], opinions))
             pairs += [
                 {"criterion": row["criterion"], "beta": row["beta"], **pair}

@@ -42,10 +42,9 @@ def tuned(run: Path, overrides: Sequence[str], *, quick: bool = False) -> Run:
     return read_run(run)
 
 
-def drawn(run: Path, file: Path, beta: float, n: int, correction: str) -> Tensor:
-    """The draws x of `btgm sample RUN beta=BETA n=N correct=CORRECTION threads=1` in `file`."""
+def drawn(file: Path, n: int, *command: str) -> Tensor:
+    """The draws x (n, 1, 28, 28) of `btgm sample COMMAND n=N threads=1` in `file`."""
     if not file.is_file():
-        asked = [f"beta={beta}", f"n={n}", f"correct={correction}", "threads=1"]
-        main(["sample", str(run), *asked, f"out={file}"])
+        main(["sample", *command, f"n={n}", "threads=1", f"out={file}"])
     with np.load(file) as draws:
         return torch.from_numpy(draws["x"])
