@@ -12,8 +12,8 @@ from btgm_cli.report.strips import strip_of
 from btgm_cli.report.style import SMALL, TITLE, in_house_style
 
 PANELS = {
-    "tuned_1": "tuned, β = 1",
-    "corrected_1": "tuned and corrected, β = 1",
+    "tuned": "tuned, β = 1",
+    "corrected": "corrected, β = 1",
     "conditional": "conditional VAE",
 }
 
@@ -26,7 +26,7 @@ def picture(shown: Mapping[tuple[str, int], NDArray[np.float32]]) -> Figure:
         shown: images (n, H, W) in [0, 1] by way and digit, as many of each.
     """
     labels = sorted({label for _, label in shown})
-    figure = Figure(figsize=(9.6, 3.3), layout="constrained")
+    figure = Figure(figsize=(7.4, 3.5), layout="constrained")
     panels = figure.subplots(1, len(PANELS), sharey=True)
     for axes, (way, text) in zip(panels, PANELS.items(), strict=True):
         strips = [strip_of(shown[way, label], len(shown[way, label])) for label in labels]
