@@ -80,11 +80,26 @@ class VaeNetwork(StoredNetwork):
             noise: Standard normal draws (n, latent_dim), which make the draws of q(z | x).
         """
         mean, log_scale = self.posterior(x)
-        z = mean + log_scale.exp() * noise
-        e = ((x - self.decoder(z)) * (-self.log_scale).exp()).flatten(1)
-        log_prob = -0.5 * (e.square() + math.log(2 * math.pi)).sum(1)
-        kl = 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale
-        return log_prob - e.shape[1] * self.log_scale, kl.sum(1)
+        rebuilt = self.decoder(mean + log_scale.exp() * noise)
+        return gaussian_terms(x, rebuilt, self.log_scale, mean, log_scale)
+
+
+def gaussian_terms(
+    x: Tensor, rebuilt: Tensor, log_pixel: Tensor, mean: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """log N(x; rebuilt, s^2) and KL(N(mean, diag(exp(2 log_scale))) || N(0, I)), nats, each (n,).
+
+    Args:
+        x: Images (n, 1, 28, 28).
+        rebuilt: Their means under the decoder, of the same shape.
+        log_pixel: log s, a scalar.
+        mean: Means (n, D) of q(z | x).
+        log_scale: Its log standard deviations (n, D).
+    """
+    e = ((x - rebuilt) * (-log_pixel).exp()).flatten(1)
+    log_prob = -0.5 * (e.square() + math.log(2 * math.pi)).sum(1)
+    kl = 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale
+    return log_prob - e.shape[1] * log_pixel, kl.sum(1)
 
 
 def load_vae(checkpoint: str = "vae_mnist") -> Digits:
