@@ -202,6 +202,7 @@ def test_a_target_run_keeps_the_trace_of_its_search(here):
     assert abs(trace["residual"].iloc[-1]) <= max(0.005, 2 * trace["kl_se"].iloc[-1])
 
 
+@pytest.mark.slow
 def test_a_sweep_makes_one_run_directory_each(here):
     sweep = ["-m", "criterion=linear,quadratic", "target.C_D=0.2,0.4", "out=sweep"]
     assert main([*GAUSSIAN[:3], *SMALL, "tuning.max_updates=1", *sweep]) in (0, 3)

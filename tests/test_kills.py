@@ -148,7 +148,7 @@ def killed_and_resumed(command, path, moments, monkeypatch):
 @pytest.mark.parametrize(
     ("case", "stride"),
     [
-        ("smc", 80),
+        ("path", 40),
         pytest.param("smc", 12, marks=pytest.mark.slow),
         *(pytest.param(name, 1, marks=pytest.mark.slow) for name in CASES),
     ],

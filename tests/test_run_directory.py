@@ -64,14 +64,16 @@ def told(capsys):
     ],
 )
 def test_a_used_directory_refuses_other_settings_and_names_the_first(used, capsys, asked, named):
-    job = "0_gaussian_linear"
-    one_job = ["-m", f"out={used / 'sweep'}", f"hydra.sweep.subdir={job}"]
-    for place, path in ([f"out={used / 'run'}"], used / "run"), (one_job, used / "sweep" / job):
-        before = contents(path)
-        assert main([*USED, *place, *asked]) == 2
-        line = told(capsys)
-        assert line.startswith(f"btgm run: {named}{path} belongs to a run with ")
-        assert contents(path) == before
+    path = used / "run"
+    before = contents(path)
+    assert main([*USED, f"out={path}", *asked]) == 2
+    assert told(capsys).startswith(f"btgm run: {named}{path} belongs to a run with ")
+    assert contents(path) == before
+    sweep = used / "sweep"
+    before = contents(sweep)
+    assert main([*USED, "-m", f"out={sweep}", *asked]) == 2
+    assert told(capsys).startswith(f"btgm run: out='{sweep}': already holds a sweep")
+    assert contents(sweep) == before
 
 
 def test_jobs_of_one_sweep_cannot_share_a_directory(here, capsys):

@@ -63,7 +63,7 @@ class Tuning:
         >>> from btgm_cli import Tuning
         >>> paper = Tuning(min_acceptance_rate=1.0)  # the flow alone
         >>> paper.n_eval
-        10000
+        5000
         >>> Tuning(gradient="newton")
         Traceback (most recent call last):
         btgm_cli.core.errors.SettingError: tuning.gradient='newton': choose one of auto, ...
