@@ -113,7 +113,10 @@ def test_what_is_finished_is_not_done_again(whole, here, capsys):
     shutil.copytree(whole, here / "copy")
     shutil.rmtree(here / "copy" / "1_gaussian_linear")
     before = {p: p.stat().st_mtime_ns for p in (here / "copy").glob("*/manifest.json")}
-    assert main([*SWEEP, "resume=copy"]) in (0, 3)
+    code = main([*SWEEP, "resume=copy"])
+    right = set(index(here / "copy")["status"]) <= {"ok", "ok_corrected"}
+    assert code == (0 if right else 3)
+    assert main(["run", "resume=copy"]) == code  # of what is finished alone
     assert "job 2 of 4" in (told := capsys.readouterr().out)
     assert "job 1 of 4" not in told
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
@@ -191,3 +194,12 @@ def test_a_folder_without_a_sweep_and_a_damaged_plan_are_told(whole, here, comma
     assert "is not as it was written" in line
     assert main([command]) == 2
     assert main([command, "--help"]) == 0
+
+
+def test_a_damaged_job_takes_no_other_down(whole, here, capsys):
+    shutil.copytree(whole, here / "copy")
+    (here / "copy" / "0_gaussian_linear" / "manifest.json").write_text("{}")
+    shutil.rmtree(here / "copy" / "1_gaussian_linear")
+    assert main(["run", "resume=copy"]) in (2, 3)
+    assert "manifest.json" in capsys.readouterr().err
+    assert list(index(here / "copy")["state"]) == ["failed", *["finished"] * 3]

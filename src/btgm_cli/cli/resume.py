@@ -18,7 +18,7 @@ from btgm_cli.cli.own import found_again
 from btgm_cli.cli.prepare import Prepared, about, configurations, prepared_of
 from btgm_cli.cli.settings import path_of
 from btgm_cli.cli.sweep import Sweep
-from btgm_cli.core.errors import SettingError
+from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.store.checkpoints import checkpoints_in
 from btgm_cli.store.manifest import Manifest, read_manifest, require_run
 from btgm_cli.store.sweeps import Planned, State, holds_sweep, read_plan, state_of
@@ -62,9 +62,19 @@ def _resume_sweep(path: Path, asked: Asked) -> int:
         _require_same_jobs(path, jobs, asked)
     with Sweep(path, jobs, resume=True) as sweep:
         for number, job in enumerate(jobs):
-            if state_of(path / job.folder) is not State.FINISHED:
+            if _is_finished(path / job.folder):
+                sweep.skip(number)
+            else:
                 sweep.run(number, partial(_go_on, sweep, job, path / job.folder))
     return max(sweep.codes)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Is nothing left to do there? What is damaged is told when the job is gone on with."""
+    try:
+        return state_of(folder) is State.FINISHED
+    except BtgmError:
+        return False
 
 
 def _go_on(sweep: Sweep, planned: Planned, path: Path) -> int:

@@ -17,12 +17,15 @@ from types import TracebackType
 
 import pandas as pd
 
+from btgm_cli.cli.execute import EXIT_CODES, MISSED
 from btgm_cli.cli.forecast import duration
 from btgm_cli.core import blame
 from btgm_cli.core.errors import BtgmError, SettingError, in_one_line
+from btgm_cli.core.results import Status
 from btgm_cli.store.decoded import DECODED, DecodedDraws, model_hash
 from btgm_cli.store.lock import locked
-from btgm_cli.store.manifest import Manifest
+from btgm_cli.store.manifest import Manifest, read_manifest
+from btgm_cli.store.runs import read_summary
 from btgm_cli.store.sweeps import (
     INDEX,
     Planned,
@@ -102,6 +105,12 @@ class Sweep:
             note_failure(folder, None)
         self._seconds.append(time.perf_counter() - started)
         collect(self.path, self.jobs)
+
+    def skip(self, number: int) -> None:
+        """Leave a finished job as it is; its verdict counts all the same."""
+        folder = self.path / self.jobs[number].folder
+        status = Status(read_summary(folder, read_manifest(folder))["status"])
+        self.codes.append(EXIT_CODES.get(status, MISSED))
 
     def decoded(self, manifest: Manifest) -> DecodedDraws | None:
         """Where a job finds and keeps x; None where no other has the same model and draws."""
