@@ -1,7 +1,6 @@
 """A sweep loses no work, takes no job down with another, and ends as one table."""
 
 import json
-import os
 import shutil
 import sys
 
@@ -11,6 +10,7 @@ import pytest
 from btgm_cli.cli import main
 from btgm_cli.store.lock import locked
 from btgm_cli.store.sweeps import State, state_of
+from tests.test_kills import KilledError, Killer
 
 TINY = [
     *("model=gaussian", "model.latent_dim=2", "threads=1", "samples=2", "target.betas=[0.3]"),
@@ -30,10 +30,6 @@ class Luck:
             raise ArithmeticError("no such luck")
         return x[:, 0]
 """
-
-
-class KilledError(BaseException):
-    """What no block handles."""
 
 
 @pytest.fixture(autouse=True)
@@ -79,26 +75,12 @@ def test_all_rows_stand_in_one_table_and_each_job_in_another(whole):
         assert (row["status"], int(row["f_evals"])) == (told["status"], told["f_evals"])
 
 
-class Killer:
-    """Ends the process at the n-th renaming; nothing is written after."""
-
-    def __init__(self, monkeypatch, at):
-        self.left, self.replace = at, os.replace
-        monkeypatch.setattr(os, "replace", self.replacing)
-
-    def replacing(self, source, target, **options):
-        self.left -= 1
-        if self.left <= 0:
-            raise KilledError
-        self.replace(source, target, **options)
-
-
 @pytest.mark.parametrize(
     "at", [9, *(pytest.param(at, marks=pytest.mark.slow) for at in [1, *range(2, 80, 4)])]
 )
 def test_a_killed_sweep_goes_on_to_the_same_rows(whole, here, monkeypatch, at):
     with monkeypatch.context() as patch:
-        Killer(patch, at)
+        Killer(patch, at, behind=False)
         with pytest.raises(KilledError):
             main([*SWEEP, "out=killed"])
     if not (here / "killed" / "sweep.json").exists():

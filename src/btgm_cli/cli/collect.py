@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from btgm_cli.cli.settings import path_of
-from btgm_cli.core.errors import SettingError
+from btgm_cli.cli.sweep_folders import sweeps_named
 from btgm_cli.store.manifest import PARETO
-from btgm_cli.store.sweeps import INDEX, collect, read_plan
+from btgm_cli.store.sweeps import INDEX, collect
 
 USAGE = f"""usage: btgm collect DIR [DIR ...]
 
@@ -26,10 +25,7 @@ def main(argv: list[str]) -> int:
     if argv in (["-h"], ["--help"]):
         print(USAGE)
         return 0
-    if not argv:
-        raise SettingError("collect", "", "name the folder of a sweep")
-    plans = {path_of(name): read_plan(path_of(name)) for name in argv}
-    for path, jobs in plans.items():
+    for path, jobs in sweeps_named("collect", argv).items():
         collect(path, jobs)
         print(f"{path / PARETO}\n{path / INDEX}")
     return 0

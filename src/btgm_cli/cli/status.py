@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from btgm_cli.cli.settings import path_of
-from btgm_cli.core.errors import SettingError
-from btgm_cli.store.sweeps import read_plan, table_of
+from btgm_cli.cli.sweep_folders import sweeps_named
+from btgm_cli.store.sweeps import table_of
 
 USAGE = """usage: btgm status DIR [DIR ...]
 
@@ -26,12 +25,10 @@ def main(argv: list[str]) -> int:
     if argv in (["-h"], ["--help"]):
         print(USAGE)
         return 0
-    if not argv:
-        raise SettingError("status", "", "name the folder of a sweep")
-    for name in argv:
-        index, _ = table_of(path_of(name), read_plan(path_of(name)))
+    for path, jobs in sweeps_named("status", argv).items():
+        index, _ = table_of(path, jobs)
         counts = Counter(str(state) for state in index["state"])
-        print(f"{name}: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
+        print(f"{path}: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
         for row in index.to_dict("records"):
             told = [row["folder"], row["state"], row["status"], row["message"]]
             print("  " + ": ".join(str(word) for word in told if word))

@@ -28,9 +28,11 @@ from btgm_cli.store.manifest import Manifest, read_manifest
 from btgm_cli.store.runs import read_summary
 from btgm_cli.store.sweeps import (
     INDEX,
+    Found,
     Planned,
     collect,
     holds_sweep,
+    line_of,
     note_failure,
     write_plan,
 )
@@ -67,6 +69,7 @@ class Sweep:
         self.codes = [0]
         self._alike = Counter(model_hash(job.manifest) for job in jobs)
         self._seconds = list[float]()
+        self._finished: dict[str, Found] = {}
         self._held = ExitStack()
 
     def __enter__(self) -> Sweep:
@@ -85,7 +88,7 @@ class Sweep:
     ) -> None:
         with self._held:
             if error is None:
-                self._tell(collect(self.path, self.jobs))
+                self._tell(collect(self.path, self.jobs, self._finished))
             elif isinstance(error, KeyboardInterrupt):
                 error.__notes__ = [f"btgm run resume={self.path} goes on"]
 
@@ -104,7 +107,7 @@ class Sweep:
         else:
             note_failure(folder, None)
         self._seconds.append(time.perf_counter() - started)
-        collect(self.path, self.jobs)
+        collect(self.path, self.jobs, self._finished)
 
     def skip(self, number: int) -> None:
         """Leave a finished job as it is; its verdict counts all the same."""
@@ -135,6 +138,5 @@ class Sweep:
         print(f"\n{len(index)} jobs: {counts}")
         for row in index.to_dict("records"):
             if row["status"] != "ok":
-                told = [row["folder"], row["status"] or row["state"], row["message"]]
-                print("  " + ": ".join(str(word) for word in told if word))
+                print(line_of(row))
         print(self.path / INDEX)

@@ -7,19 +7,17 @@ holds the run of these settings and no other's.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from btgm_cli.core.errors import DataError, SettingError
-from btgm_cli.store.files import file_hash, write_json
+from btgm_cli.store.files import file_hash
+from btgm_cli.store.sealed import RESTORE, read_sealed_json, write_sealed_json
 
 MANIFEST, PARETO = "manifest.json", "pareto.csv"
-SEAL = "sha256"
 FORMAT = 2
-RESTORE = "put it back, or run again in another directory"
 ABSENT = object()
 
 
@@ -162,15 +160,10 @@ def read_manifest(path: Path) -> Manifest | None:
             text = f"has rows and no {MANIFEST} that says what made them; run it again elsewhere"
             raise SettingError("run directory", str(path), text)
         return None
+    found = read_sealed_json(file, FORMAT)
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT:
-            raise DataError(file, f"has format {found['format']}; this btgm reads format {FORMAT}")
-        seal = found.pop(SEAL)
-        if seal_of(found) != seal:
-            raise DataError(file, f"is not as it was written; {RESTORE}")
         manifest = Manifest(**found | {"rows": tuple(found["rows"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(file, f"is damaged ({type(error).__name__})") from error
     for name, hint in get_type_hints(Manifest).items():
         if not isinstance(getattr(manifest, name), get_origin(hint) or hint):
@@ -182,8 +175,7 @@ def read_manifest(path: Path) -> Manifest | None:
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write the manifest of the directory `path`, sealed by the hash of its own content."""
-    content = asdict(manifest)
-    write_json(path / MANIFEST, content | {SEAL: seal_of(content)})
+    write_sealed_json(path / MANIFEST, asdict(manifest))
 
 
 def _hash(file: Path) -> str:
@@ -191,11 +183,6 @@ def _hash(file: Path) -> str:
         return file_hash(file)
     except OSError as error:
         raise DataError(file, f"cannot be read ({error.strerror})") from error
-
-
-def seal_of(content: Mapping[str, Any]) -> str:
-    """SHA-256 of what a file of JSON says, in its order."""
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def require_run(path: Path) -> Manifest:

@@ -6,7 +6,6 @@ The two tables are made anew from the jobs' directories, so that any process can
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -16,9 +15,10 @@ from typing import Any
 import pandas as pd
 
 from btgm_cli.core.errors import BtgmError, DataError, SettingError, in_one_line
-from btgm_cli.store.files import write_json, write_text
-from btgm_cli.store.manifest import PARETO, RESTORE, SEAL, Manifest, read_manifest, seal_of
+from btgm_cli.store.files import write_text
+from btgm_cli.store.manifest import PARETO, Manifest, read_manifest
 from btgm_cli.store.runs import read_rows, read_summary
+from btgm_cli.store.sealed import read_sealed_json, write_sealed_json
 from btgm_cli.store.tables import write_table
 
 SWEEP, INDEX, FAILED = "sweep.json", "index.csv", "failed.txt"
@@ -51,7 +51,7 @@ class Planned:
 def write_plan(path: Path, jobs: Sequence[Planned]) -> None:
     """Make `path` the folder of these jobs."""
     content = {"format": FORMAT, "jobs": [asdict(job) for job in jobs]}
-    write_json(path / SWEEP, content | {SEAL: seal_of(content)})
+    write_sealed_json(path / SWEEP, content)
 
 
 def holds_sweep(path: Path) -> bool:
@@ -70,14 +70,8 @@ def read_plan(path: Path) -> list[Planned]:
     if not holds_sweep(path):
         raise SettingError("sweep directory", str(path), f"holds no {SWEEP}, so no sweep")
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT:
-            raise DataError(file, f"has format {found['format']}; this btgm reads {FORMAT}")
-        seal = found.pop(SEAL)
-        if seal_of(found) != seal:
-            raise DataError(file, f"is not as it was written; {RESTORE}")
-        return [_planned(**job) for job in found["jobs"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [_planned(**job) for job in read_sealed_json(file, FORMAT)["jobs"]]
+    except (KeyError, TypeError) as error:
         raise DataError(file, f"is damaged ({type(error).__name__})") from error
 
 
@@ -108,21 +102,31 @@ def note_failure(folder: Path, reason: str | None) -> None:
     write_text(folder / FAILED, f"{reason}\n")
 
 
-def collect(path: Path, jobs: Sequence[Planned]) -> pd.DataFrame:
+Found = tuple[dict[str, Any], pd.DataFrame]
+"""What `index.csv` tells of one job, and its finished rows."""
+
+
+def collect(
+    path: Path, jobs: Sequence[Planned], finished: dict[str, Found] | None = None
+) -> pd.DataFrame:
     """Write `pareto.csv`, the finished rows of all jobs, and `index.csv`, a row a job; the latter.
 
     Args:
         path: of the sweep.
         jobs: its jobs.
+        finished: what was found of finished jobs before, by their folders; filled here, lest a
+            sweep of hundreds reads them all after each.
     """
-    index, rows = table_of(path, jobs)
+    index, rows = table_of(path, jobs, finished)
     if len(rows):
         write_table(path / PARETO, _records(rows))
     write_table(path / INDEX, _records(index))
     return index
 
 
-def table_of(path: Path, jobs: Sequence[Planned]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def table_of(
+    path: Path, jobs: Sequence[Planned], finished: dict[str, Found] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row a job, and the finished rows of all jobs; arguments as of `collect`."""
     index, rows = list[dict[str, Any]](), list[pd.DataFrame]()
     for number, job in enumerate(jobs):
@@ -133,19 +137,28 @@ def table_of(path: Path, jobs: Sequence[Planned]) -> tuple[pd.DataFrame, pd.Data
             "criterion": job.manifest.criterion,
             "seed": job.manifest.settings["seed"],
         }
-        told, pareto = _found(path / job.folder)
+        known = {} if finished is None else finished
+        told, pareto = known.get(job.folder) or _found(path / job.folder)
+        if told["state"] is State.FINISHED:
+            known[job.folder] = told, pareto
         index.append(about | {"overrides": " ".join(job.manifest.overrides)} | told)
         if len(pareto):
             rows.append(pd.concat([pd.DataFrame([about] * len(pareto)), pareto], axis=1))
     return pd.DataFrame(index), pd.concat(rows) if rows else pd.DataFrame()
 
 
+def line_of(row: dict[Any, Any]) -> str:
+    """A row of `index.csv` as the terminal tells it."""
+    told = [row["folder"], row["status"] or row["state"], row["message"]]
+    return "  " + ": ".join(str(word) for word in told if word)
+
+
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): cell for name, cell in row.items()} for row in table.to_dict("records")]
 
 
-def _found(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """What `index.csv` tells of one job, and its finished rows."""
+def _found(folder: Path) -> Found:
+    """See `Found`."""
     told = dict.fromkeys(("status", "message", "f_evals", "wall_seconds"), "")
     told |= dict.fromkeys(("kl_gap_max", "ess_fraction_min"), "")
     try:
