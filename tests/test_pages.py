@@ -65,21 +65,6 @@ def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, cap
     sys.modules.pop("ring")
 
 
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", "CONTRIBUTING.md"]
-    + [
-        f"experiments/{name}/README.md"
-        for name in sorted(page.parent.name for page in ROOT.glob("experiments/*/README.md"))
-    ],
-)
-def test_links_lead_somewhere(page):
-    path = ROOT / page
-    for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-        if not link.startswith("http"):
-            assert (path.parent / link).exists(), f"{page} links to {link}"
-
-
 def test_make_test_oldest_takes_the_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
