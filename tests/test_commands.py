@@ -2,10 +2,12 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from docs.made.navigation import pages
+from docs.made.settings import DATACLASSES
 from hydra import initialize_config_dir
 
 from btgm_cli.cli import COMMANDS, audit, direct_sample, figure, rank, report, sample, train
@@ -16,9 +18,6 @@ from btgm_cli.cli.resume import RESUME
 from btgm_cli.cli.settings import arguments, checked
 from btgm_cli.cli.tree import choices, conf_dir
 from btgm_cli.core.errors import BtgmError
-from btgm_cli.core.target import Target
-from btgm_cli.truth.verdict import Thresholds
-from btgm_cli.tuning import Tuning
 
 ROOT = Path(__file__).parents[1]
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -72,7 +71,7 @@ def require_composed(settings: list[str]) -> None:
     if key in COMPOSED:
         return
     cfg = compose_config("run", settings)
-    for name, kind in (("target", Target), ("tuning", Tuning), ("verdict", Thresholds)):
+    for name, kind in DATACLASSES.items():
         checked(kind, values_of(cfg[name]), f"{name}.")
     COMPOSED.add(key)
 
@@ -185,3 +184,13 @@ def test_commands_are_found():
 def test_what_cannot_be_typed_is_found(command, here):
     with pytest.raises(BtgmError):
         require_typable(command)
+
+
+SETTING = re.compile(r"\b(tuning|target|verdict)\.(\w+)(?=[=`\s,)])")
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page != "CHANGELOG.md"])
+def test_settings_that_a_page_names_are_there(page):
+    """Also those that only text and tables name; the changelog may name what is no more."""
+    for group, name in SETTING.findall((ROOT / page).read_text()):
+        assert name in {field.name for field in fields(DATACLASSES[group])}, f"{group}.{name}"

@@ -1,6 +1,7 @@
 """What the pages tell a reader to type does work."""
 
 import re
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from btgm_cli.cli import main
+from btgm_cli.core.results import Status
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,6 +45,41 @@ def test_the_python_blocks_of_an_experiment_run_in_its_folder(page, monkeypatch,
     for own in page.parent.glob("*.py"):
         sys.modules.pop(own.stem, None)
     assert capsys.readouterr().out.startswith("ok ")
+
+
+FIRST = ROOT / "docs" / "ten_minutes.md"
+
+
+def lay_files(page: Path, folder: Path) -> None:
+    """The files that a page shows: blocks whose first line is a comment with their name."""
+    blocks = re.findall(r"^```\w+\n# (\S+\.\w+)\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
+    for name, content in blocks:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def test_the_python_blocks_of_the_first_page_run(here, monkeypatch, capsys):
+    lay_files(FIRST, here)
+    monkeypatch.syspath_prepend(here)
+    run_blocks(FIRST)
+    sys.modules.pop("mine")
+    assert capsys.readouterr().out.startswith("ok ")
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_first_page_do_what_it_quotes(here, capsys):
+    """With the same verdicts; figures may differ in their last digits elsewhere."""
+    lay_files(FIRST, here)
+    for block in re.findall(r"```console\n\$ (btgm .*?)```", FIRST.read_text(), flags=re.S):
+        command, _, quoted = block.partition("\n")
+        code = main(shlex.split(command)[1:])
+        assert code == (3 if "remedy: " in quoted else 0), command
+        assert verdicts(capsys.readouterr().out) == verdicts(quoted), command
+    sys.modules.pop("mine")
+
+
+def verdicts(text: str) -> set[str]:
+    return set(Status) & set(re.findall(r"\w+", text))
 
 
 def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, capsys):

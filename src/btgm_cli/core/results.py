@@ -89,8 +89,8 @@ class Reference:
         m3: third central moment of f under it.
         kl: KL(q_β‖p), nats.
         log_z: log Z(β), nats.
-        method: how it is known: `closed_form`, `psis` (importance sampling from p), `smc`, or
-            `bridge` (SMC with the draws of p and q̂).
+        method: how it is known: `closed_form`; `psis`, importance sampling from p, or `mis`, with
+            the draws of q̂; `smc`, or `bridge`, with those of p and q̂.
         ess: effective draws behind it; infinite for a closed form.
         pareto_k: shape k̂ of their weights' tail; −inf where there is none.
         reliable: False where the estimate must not be read as truth, as where log Z lies beyond
