@@ -32,6 +32,8 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = "btgm"
 html_math_renderer = "mathml"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
 html_additional_pages = {"index": "index.html"}
@@ -42,7 +44,10 @@ def mathml(display: str) -> tuple:
     """How a formula is written: as MathML, which browsers draw without a script."""
 
     def visit(self: HTML5Translator, node: nodes.Element) -> None:
-        self.body.append(convert(node.astext(), display=display))
+        formula = convert(node.astext(), display=display)
+        self.body.append(
+            f'<div class="formula">{formula}</div>' if display == "block" else formula
+        )
         raise nodes.SkipNode
 
     return visit, None
