@@ -18,6 +18,7 @@ from btgm_cli.cli.resume import RESUME
 from btgm_cli.cli.settings import arguments, checked
 from btgm_cli.cli.tree import choices, conf_dir
 from btgm_cli.core.errors import BtgmError
+from tests.shown_files import lay_files
 
 ROOT = Path(__file__).parents[1]
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -129,10 +130,7 @@ READ = {
 
 def where(page: str, folder: Path) -> Path:
     """The folder that a page's commands are typed in; files that it shows are laid into it."""
-    text = (ROOT / page).read_text()
-    for path, content in re.findall(r"^```\w+\n# (\S+\.\w+)\n(.*?)^```$", text, re.M | re.S):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(content)
+    lay_files(ROOT / page, folder)
     return (ROOT / page).parent if page.startswith("experiments") else folder
 
 

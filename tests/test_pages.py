@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 from btgm_cli.cli import main
 from btgm_cli.core.results import Status
+from tests.shown_files import lay_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,14 +49,6 @@ def test_the_python_blocks_of_an_experiment_run_in_its_folder(page, monkeypatch,
 
 
 FIRST = ROOT / "docs" / "ten_minutes.md"
-
-
-def lay_files(page: Path, folder: Path) -> None:
-    """The files that a page shows: blocks whose first line is a comment with their name."""
-    blocks = re.findall(r"^```\w+\n# (\S+\.\w+)\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
-    for name, content in blocks:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(content)
 
 
 def test_the_python_blocks_of_the_first_page_run(here, monkeypatch, capsys):
