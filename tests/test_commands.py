@@ -78,6 +78,7 @@ def require_composed(settings: list[str]) -> None:
 
 
 def read_as_sample(argv: list[str]) -> None:
+    argv = [a for a in argv if a != "-m" and not a.startswith(("hydra/", "shard=range"))]
     if "=" not in argv[0]:
         checked(sample.Request, arguments(argv[1:]))
         return

@@ -153,7 +153,7 @@ def _table(found: list[Row]) -> str:
 
 def _help(command: str) -> str:
     """What `btgm COMMAND --help` prints of a command whose settings are in no file."""
-    usage: str = import_module(f"btgm_cli.cli.{command}").USAGE
+    usage: str = import_module(f"btgm_cli.cli.{command.replace('-', '_')}").USAGE
     return f"```text\n{usage}\n```"
 
 
