@@ -13,7 +13,7 @@ QUICK ?=
 FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11
 
 .DEFAULT_GOAL := help
-.PHONY: help run smoke test test-all test-oldest faults lint format type bench figures $(FIGURES) build clean
+.PHONY: help run smoke test test-all test-oldest faults lint format type docs bench figures $(FIGURES) build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ format: $(STAMP) ## Mend style and formatting with ruff
 
 type: $(STAMP) ## Check types with mypy
 	$(BIN)/mypy
+
+docs: $(STAMP) ## Build the documentation site into build/docs/; a broken link fails
+	$(BIN)/sphinx-build -q -E -W --keep-going -c docs -d build/doctrees -b html . build/docs
+	@echo "open build/docs/index.html"
 
 bench: $(STAMP) ## Steps, rivals and standard targets (an hour or more; ARGS='parts=steps')
 	$(BIN)/python -m experiments.bench $(ARGS)

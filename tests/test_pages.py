@@ -1,6 +1,7 @@
 """What the pages tell a reader to type does work."""
 
 import re
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from btgm_cli.cli import main
+from btgm_cli.core.results import Status
+from tests.shown_files import lay_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,6 +48,34 @@ def test_the_python_blocks_of_an_experiment_run_in_its_folder(page, monkeypatch,
     assert capsys.readouterr().out.startswith("ok ")
 
 
+FIRST = ROOT / "docs" / "ten_minutes.md"
+
+
+def test_the_python_blocks_of_the_first_page_run(here, monkeypatch, capsys):
+    lay_files(FIRST, here)
+    monkeypatch.syspath_prepend(here)
+    run_blocks(FIRST)
+    sys.modules.pop("mine")
+    assert capsys.readouterr().out.startswith("ok ")
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_first_page_do_what_it_quotes(here, capsys):
+    """With the same verdicts; figures may differ in their last digits elsewhere."""
+    lay_files(FIRST, here)
+    for block in re.findall(r"```console\n\$ (btgm .*?)```", FIRST.read_text(), flags=re.S):
+        command, _, quoted = block.partition("\n")
+        code = main(shlex.split(command)[1:])
+        told = verdicts(capsys.readouterr().out)
+        assert told == verdicts(quoted), command
+        assert code == (0 if told <= {Status.OK, Status.OK_CORRECTED} else 3), command
+    sys.modules.pop("mine")
+
+
+def verdicts(text: str) -> set[str]:
+    return set(Status) & set(re.findall(r"\w+", text))
+
+
 def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, capsys):
     """experiments/own_generator: at most ten lines of user code, by YAML and from Python."""
     folder = ROOT / "experiments" / "own_generator"
@@ -63,21 +94,6 @@ def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, cap
     assert main(["run", "model=ring", "criterion=to_the_right", "target.C_D=1", *run]) in (0, 3)
     assert (tmp_path / "run" / "samples.png").is_file()
     sys.modules.pop("ring")
-
-
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", "CONTRIBUTING.md"]
-    + [
-        f"experiments/{name}/README.md"
-        for name in sorted(page.parent.name for page in ROOT.glob("experiments/*/README.md"))
-    ],
-)
-def test_links_lead_somewhere(page):
-    path = ROOT / page
-    for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-        if not link.startswith("http"):
-            assert (path.parent / link).exists(), f"{page} links to {link}"
 
 
 def test_make_test_oldest_takes_the_lower_bounds():

@@ -36,7 +36,13 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A status, its reason, and which settings of the tuning a remedy would raise."""
+    """A status, its reason, and which settings of the tuning a remedy would raise.
+
+    Args:
+        status: of this β: `ok`, `ok_corrected`, or what is wrong.
+        reason: why, in words; empty for `ok`.
+        to_raise: settings of the tuning that would mend it where they are raised.
+    """
 
     status: Status
     reason: str = ""
@@ -47,8 +53,17 @@ class Verdict:
 class Moments:
     """Moments of f and the KL of one tilt, with Monte-Carlo standard errors (KL in nats).
 
-    `loss` is L(β) = KL(q‖p) − β E_q f; its error is smaller than its terms' because they vary
-    together. For an exact value the errors are 0 and n is 0.
+    For an exact value the errors are 0 and n is 0.
+
+    Args:
+        beta: β of the tilt.
+        mean: E f, in the criterion's unit.
+        var: variance of f.
+        m3: third central moment of f.
+        kl: KL(q‖p), nats.
+        loss: L(β) = KL(q‖p) − β E_q f, nats; its error is smaller than its terms' because they
+            vary together.
+        n: draws behind these figures.
     """
 
     beta: float
@@ -67,9 +82,19 @@ class Moments:
 class Reference:
     """The exact tilt at one β as well as it is known: closed form or estimated.
 
-    `ess` is the number of effective draws behind it (infinite for a closed form), `pareto_k` the
-    shape k̂ of their weights' tail (−inf where there is none). `reliable` is False where the
-    estimate must not be read as truth, as where log Z lies beyond one of its bounds.
+    Args:
+        beta: β of the tilt.
+        mean: E f of the exact tilt.
+        var: variance of f under it.
+        m3: third central moment of f under it.
+        kl: KL(q_β‖p), nats.
+        log_z: log Z(β), nats.
+        method: how it is known: `closed_form`; `psis`, importance sampling from p, or `mis`, with
+            the draws of q̂; `smc`, or `bridge`, with those of p and q̂.
+        ess: effective draws behind it; infinite for a closed form.
+        pareto_k: shape k̂ of their weights' tail; −inf where there is none.
+        reliable: False where the estimate must not be read as truth, as where log Z lies beyond
+            one of its bounds.
     """
 
     beta: float
@@ -102,18 +127,18 @@ class Figures:
     Args:
         moments: of q̂, from its own draws.
         reference: the exact tilt.
-        kl_gap: KL(q̂ ‖ q_β), nats, with its error.
+        kl_gap: KL(q̂ ‖ q_β) = L(β) + log Z(β), nats: 0 for the exact tilt alone.
         ess_fraction: effective share of q̂'s draws for q_β.
         pareto_k: shape k̂ of the weights p e^{βf} / q̂ on q̂'s draws.
-        log_z: log Z(β) from those weights, nats, with its error; a lost mode lowers it.
+        log_z: log Z(β) from those weights, nats; a lost mode lowers it.
         log_z_lower: −L(β), nats: for any q̂ no more than log Z(β), but for its error.
         log_z_upper: from the reference's draws weighted as draws for q̂, nats: −log of the mean of
             q̂ / p e^{βf}, no less than log Z(β), but for its error, for any q̂; infinite where q̂
             has none of them (Grosse, Ghahramani & Adams 2015).
         fresh_mean: E f of q̂ with noise drawn anew, where the decoder is stochastic and the noise
-            behind f̂ fixed; E f̂ itself elsewhere. With its error.
-        noise_share: share of the move of E f̂ from p to q̂ that fresh noise does not confirm, with
-            its error; 0 where there is no noise.
+            behind f̂ fixed; E f̂ itself elsewhere.
+        noise_share: share of the move of E f̂ from p to q̂ that fresh noise does not confirm; 0
+            where there is no noise.
         log_weight_bound: log of the largest weight that a corrected draw can have, nats, where the
             share of p's own is least and no f exceeds the largest met.
         n_compare: independent draws of the reference behind the figures below.
@@ -121,7 +146,8 @@ class Figures:
         precision: share of q̂'s draws within the exact tilt's such region.
         forward_kl: KL(q_β ‖ q̂) on the reference's draws, nats; infinite where q̂ has none.
         acceptance_rate: share of the draws offered that learned acceptance keeps.
-        class_shares: of q̂'s draws, and of the reference's, where the criterion knows classes.
+        class_shares: of q̂'s draws, one after the other, where the criterion knows classes.
+        class_shares_ref: the same of the reference's draws.
         beta_own: β on the scale of the criterion as its author wrote it, before normalization.
         beta_normalized: β on the scale of f with variance 1 under p (§4.2).
     """
@@ -160,10 +186,10 @@ class Effort:
     """What a β cost.
 
     Args:
-        steps: of training.
+        steps: steps of training.
         f_evals: criterion evaluations, those with a gradient among them.
         f_gradients: those with a gradient.
-        seconds: of wall time.
+        seconds: wall time, seconds.
         finite: False where the training met a loss or gradient that was not.
     """
 
