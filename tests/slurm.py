@@ -82,6 +82,8 @@ def wait_for_node():
     """Wait until the node takes jobs."""
     deadline = time.monotonic() + 60
     command = ["sinfo", "--noheader", "--format=%T"]
-    while "idle" not in subprocess.run(command, check=False, capture_output=True, text=True).stdout:
+    while (
+        "idle" not in subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    ):
         assert time.monotonic() < deadline, "Slurm's node never came"
         time.sleep(0.5)
