@@ -261,7 +261,8 @@ def killed_and_gone_on_with(path, *launcher):
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
-    process.communicate()
+    process.wait()
+    process.stderr.close()  # its workers hold the other end
     told_and_left("run", f"resume={path}", *launcher)
 
 
