@@ -129,6 +129,20 @@ def test_a_launcher_that_is_not_installed_is_told_with_the_way_to(here, monkeypa
     assert not list(here.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("hydra/launcher=joblip", "hydra/launcher='joblip': unknown (did you mean "),
+        ("hydra.launcher.jobs=3", "hydra.launcher.jobs='3': unknown setting"),
+    ],
+)
+def test_a_launcher_that_there_is_not_is_told_with_the_choices(here, capsys, given, told):
+    assert main([*SWEEP, given, "out=new"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"btgm run: {told}")
+    assert not list(here.iterdir())
+
+
 def test_every_launcher_has_a_test_or_needs_a_cluster():
     assert set(tree.choices("hydra/launcher")) == {*ENGINES, "btgm_slurm"}
 

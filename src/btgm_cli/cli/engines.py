@@ -21,7 +21,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from btgm_cli.cli.overrides import REFUSALS, line_of
+from btgm_cli.cli.overrides import REFUSALS, fault, line_of
 from btgm_cli.cli.own import with_search_path
 from btgm_cli.cli.prepare import HERE
 from btgm_cli.cli.tree import conf_dir
@@ -155,7 +155,7 @@ def _composed(overrides: list[str]) -> DictConfig:
             JOB, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False
         )
     except REFUSALS as error:
-        raise SettingError(LAUNCHER, " ".join(overrides), line_of(error)) from error
+        raise fault(JOB, overrides, error) from error
 
 
 def _require_installed(name: str, cfg: DictConfig) -> None:
