@@ -133,7 +133,7 @@ def test_a_launcher_that_is_not_installed_is_told_with_the_way_to(here, monkeypa
     ("given", "told"),
     [
         ("hydra/launcher=joblip", "hydra/launcher='joblip': unknown (did you mean "),
-        ("hydra.launcher.jobs=3", "hydra.launcher.jobs='3': unknown setting"),
+        ("hydra.launcher.jobs=3", "hydra.launcher.jobs='3': there is no such setting"),
     ],
 )
 def test_a_launcher_that_there_is_not_is_told_with_the_choices(here, capsys, given, told):
