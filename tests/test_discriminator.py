@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from btgm_cli import load_criterion, load_model
+from btgm_cli.cli import main as btgm
 from btgm_cli.cli.config import compose_config
 from btgm_cli.cli.train import main
 from btgm_cli.core.errors import SettingError
@@ -165,6 +166,24 @@ def test_saturated_discriminator_is_refused(generator, tmp_path):
     of = discriminator_of(generator, tmp_path / "d.safetensors", scale=1e-2)
     with pytest.raises(SettingError, match=r"saturated: .* below 1e-06 on 100% of the draws"):
         settled(RealLogOdds(of), load_model("gan_mnist", checkpoint=generator), manual(0))
+
+
+def test_the_command_refuses_in_a_line_before_any_work(generator, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flat = discriminator_of(generator, tmp_path / "d.safetensors", scale=1e-2)
+    mine = ["model=gan_mnist", f"model.checkpoint={generator}"]
+    cases = [
+        (["model=gan_mnist"], "belongs to another generator"),
+        (["model=gaussian"], "judges images of shape (1, 28, 28), this model gives x of"),
+        ([*mine, f"criterion.discriminator={flat}"], "is saturated"),
+    ]
+    for asked, why in cases:
+        assert btgm(["run", "criterion=discriminator", *asked, "threads=1", "out=new"]) == 2
+        told = capsys.readouterr().err.strip()
+        assert told.startswith("btgm run: criterion.discriminator=")
+        assert why in told
+        assert "\n" not in told
+        assert not (tmp_path / "new").exists()
 
 
 def test_no_discriminator_is_refused():

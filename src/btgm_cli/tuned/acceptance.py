@@ -81,8 +81,13 @@ class Acceptance(nn.Module):
         return self.each(z).mean(0)
 
     def log_weight(self, z: Tensor, log_ratio: Tensor | float) -> Tensor:
-        """Log of p e^{βs} / m, shape (n,), nats, given log m − log p on z (n, D)."""
-        return self.beta.to(z) * self.predict(z) - log_ratio
+        """Log of p e^{βs} / m, shape (n,), nats, given log m − log p on z (n, D).
+
+        Here the networks' e^{βs} are averaged, not s: where one of them is far too low, a draw
+        that slips through does not carry a huge weight.
+        """
+        tilts = torch.logsumexp(self.beta.to(z) * self.each(z), 0) - math.log(len(self.nets))
+        return tilts - log_ratio
 
     def log_accept(self, z: Tensor, log_ratio: Tensor | float) -> Tensor:
         """log a(z), shape (n,), at most 0, given log m(z) − log p(z), nats."""

@@ -18,10 +18,10 @@ from btgm_cli.tuning.settings import Tuning
 from btgm_cli.tuning.surrogate import ROUNDS, Surrogate, ask, state_of
 from btgm_cli.tuning.training import Training, train
 
-FIRST, LATER = 2.0, 0.7
+FIRST, LATER = 2.0, 0.8
 """Steps of a fit for each step of the flow's training: of the first one, to draws of p, and of the
-later ones. Longer fits bring p·exp(βs) 0.01 nats nearer on the default path, and heavier weights:
-at β = 1 an effective share of 0.24 in place of 0.35."""
+later ones. Longer fits bring p·exp(βs) up to 0.01 nats nearer on the default path, and a few draws
+that weigh as much as hundreds."""
 
 
 @dataclass
