@@ -27,7 +27,7 @@ from btgm_cli.store.decoded import DecodedDraws
 from btgm_cli.store.files import npy_bytes, remove_leftovers, write_bytes, write_json
 from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.lock import locked
-from btgm_cli.store.manifest import Manifest, claim
+from btgm_cli.store.manifest import Manifest, claim, read_manifest
 from btgm_cli.store.paid import PAID
 from btgm_cli.store.runs import FLOWS, REFERENCE, SAMPLES, SUMMARY, read_run
 from btgm_cli.store.tables import COST, THEORY, TRACE, write_table
@@ -51,7 +51,7 @@ def execute(
     manifest: Manifest,
     path: Path,
     *,
-    resume: bool = False,
+    resume: bool | None = False,
     told: bool = False,
     decoded: DecodedDraws | None = None,
 ) -> int:
@@ -61,7 +61,7 @@ def execute(
         job: what to run.
         manifest: its configuration, as the directory is to belong to.
         path: the directory.
-        resume: go on with the run there; else none may have begun there.
+        resume: go on with the run there; else none may have begun there. None: if there is one.
         told: has somebody said already what draws will cost?
         decoded: x that other jobs of a sweep have decoded.
 
@@ -74,6 +74,8 @@ def execute(
         WriteError: there is no room, or no permission.
     """
     with cpu_threads(job.options.threads), locked(path):
+        if resume is None:
+            resume = read_manifest(path) is not None
         there = claim(path, manifest, resume=resume)
         with logged(path):
             for folder in (path, path / FLOWS, path / SAMPLES, path / PAID):
