@@ -167,7 +167,10 @@ def test_configs_hold_every_setting_at_its_default():
 
 
 BAD = {
-    "no model": ([], r"model=None: choose one of classifier_mnist, discriminator, flow, gan_mnist"),
+    "no model": (
+        [],
+        r"model=None: choose one of classifier_mnist, discriminator, flow, gan_mnist",
+    ),
     "unknown model": (
         ["model=gan"],
         r"model='gan': choose one of classifier_mnist, discriminator",

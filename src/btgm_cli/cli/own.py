@@ -15,7 +15,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from btgm_cli.cli.targets import TARGET_KEY
-from btgm_cli.cli.tree import conf_dir, own_folders
+from btgm_cli.cli.tree import conf_dir, own_folders, text_of
 from btgm_cli.core.blame import is_installed
 from btgm_cli.core.errors import SettingError
 from btgm_cli.store.checkpoints import is_run, texts
@@ -39,9 +39,12 @@ class OwnFiles(FileConfigSource):  # Hydra has no public one
 
 @cache
 def _plain() -> frozenset[str]:
-    """The settings at the top level that are values."""
-    keys = (str(key) for name in PRIMARY for key in OmegaConf.load(conf_dir() / name))
-    return frozenset(keys) - {"defaults", "hydra"} | {"out", "resume"}
+    """The settings at the top level that are values, those that a training puts there too."""
+    files = [conf_dir() / name for name in PRIMARY]
+    trainings = sorted(conf_dir().glob("train/model/*.yaml"))
+    files += [file for file in trainings if text_of(file).startswith("# @package _global_")]
+    keys = (str(key) for file in files for key in OmegaConf.load(file))
+    return frozenset(keys) - {"defaults", "hydra", "model"} | {"out", "resume"}
 
 
 def search_path() -> list[str]:

@@ -47,7 +47,8 @@ class DensityFlow(StoredNetwork):
             "bound": bound,
         }
         self.latent_dim = latent_dim
-        self.flow = SplineCoupled(latent_dim, depth, [hidden, hidden], bins, bound, seed)
+        with torch.device("cpu"):  # Pyro cannot build a network on "meta", as loading would
+            self.flow = SplineCoupled(latent_dim, depth, [hidden, hidden], bins, bound, seed)
         self.register_buffer("mean", torch.zeros(latent_dim))
         self.register_buffer("scale", torch.eye(latent_dim))
 
