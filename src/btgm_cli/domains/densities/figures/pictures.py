@@ -51,7 +51,7 @@ def surface_picture(surface: Surface, points: pd.DataFrame, energies: pd.DataFra
             axes.plot(x, y, ".", color=color, markersize=2.4, alpha=0.6, markeredgewidth=0)
     space.set(title="configuration space", xlabel="$x_1$", ylabel="$x_2$")
     latent.set(title="latent space of the flow", xlabel="$z_1$", ylabel="$z_2$")
-    latent.set(xlim=(-4.2, 4.2), ylim=(-4.2, 4.2))
+    latent.set(xlim=(-5, 5), ylim=(-5, 5))
     latent.set_aspect("equal")
     _histograms(histogram, energies)
     return figure
