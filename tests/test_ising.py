@@ -160,7 +160,7 @@ class OneSign:
     ("collapsed", "status"), [(False, Status.OK), (True, Status.MODE_DROPPED)]
 )
 def test_a_model_that_keeps_to_one_sign_is_told_so(collapsed, status, brief_lessons):
-    """Below the critical temperature; all else, E f and the tail of its weights, is as it should."""
+    """Below the critical temperature; all else, E f and its weights, is as it should be."""
     model = IsingField(2, coupling=0.6)
     exact = enumerated(2, 0.6).log_z + model.log_z_offset
     f = LatentCriterion(model, Ising())
