@@ -149,6 +149,7 @@ def test_configs_hold_every_setting_at_its_default():
     assert choices("model", conf_dir() / "train") == [
         "classifier_mnist",
         "discriminator",
+        "flow",
         "gan_mnist",
         "vae_energy",
         "vae_mnist",
@@ -166,7 +167,10 @@ def test_configs_hold_every_setting_at_its_default():
 
 
 BAD = {
-    "no model": ([], r"model=None: choose one of classifier_mnist, discriminator, gan_mnist"),
+    "no model": (
+        [],
+        r"model=None: choose one of classifier_mnist, discriminator, flow, gan_mnist",
+    ),
     "unknown model": (
         ["model=gan"],
         r"model='gan': choose one of classifier_mnist, discriminator",

@@ -51,7 +51,7 @@ def test_out_is_never_taken_for_a_group_of_options(here):
         (["target.C_D=-1"], "target.C_D", "positive"),
         (["target.betas=[1,0]"], "target.betas", "increasing"),
         (["target.betas=[0,1"], "target.betas=[0,1", "override"),
-        (["model=gan"], "model='gan'", "gaussian, vae_energy, vae_mnist"),
+        (["model=gan"], "model='gan'", "normal, tuned, vae_energy, vae_mnist"),
         (["flow=glow"], "flow='glow'", "iaf, spline_coupling"),
         (["criterion=quadratic", "criterion.kk=3"], "criterion.kk='3'", "choose from k"),
         (["+model.colour=3"], "model.colour=3", "takes no such setting"),
@@ -101,7 +101,7 @@ def test_out_is_never_taken_for_a_group_of_options(here):
         (["+model._partial_=true"], "model='Gaussian'", "has no latent_dim"),
         (["criterion.direction=abc"], "criterion.direction='abc'", "must be a list of numbers"),
         (["+seed=3"], "seed='3'", "leave out the +"),
-        (["model=null"], "model='null'", "gaussian, vae_energy, vae_mnist"),
+        (["model=null"], "model='null'", "normal, tuned, vae_energy, vae_mnist"),
         (["flow@x=iaf"], "flow@x='iaf'", "did you mean flow?"),
         (["target.C_D=${nothing}"], "target.C_D", "'nothing' not found"),
         (["+criterion.of=3"], "criterion.of=3", "takes no such setting; choose from direction"),
@@ -188,13 +188,17 @@ def test_help_version_list_and_cfg(here, capsys):
     "option",
     [
         f"{group}={name}"
-        for group in ("model", "criterion", "flow", "target", "tuning", "experiment")
+        for group in ("model", "criterion", "flow", "target", "tuning", "experiment", "system")
         for name in choices(group)
+        if f"{group}={name}" not in ("model=flow", "model=tuned")  # of a file that is to be given
     ],
 )
 def test_every_yaml_composes_and_builds(option):
     of_the_vae = ("criterion=discriminator", "criterion=real_and_classes")
     its_model = ["model=vae_mnist"] * (option in of_the_vae)
+    if option.startswith("system=") or option == "criterion=energy":
+        dim = 4 if option in ("system=many_well", "system=funnel") else 2
+        its_model = ["criterion=energy", "model=normal", f"model.latent_dim={dim}"]
     cfg = compose_config("run", [option, *its_model])
     model = build_model(cfg.model)
     z = model.sample_prior(2, derived_generator(0))

@@ -12,7 +12,7 @@ import pandas as pd
 from experiments.bench.rivals import Row
 from experiments.bench.settings import Settings
 from experiments.bench.table import Table
-from experiments.bench.targets import SamplingTarget, funnel, gmm9, gmm40, many_well
+from experiments.bench.targets import SamplingTarget, funnel10, gmm9, gmm40, many_well32
 from torch import Tensor
 
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
@@ -102,10 +102,10 @@ RECIPES = {
         gmm40, _splines(depth=6), replace(PLANE, n_reference=4_000_000), path=(0.1, 0.3, 1.0)
     ),
     "funnel10": Recipe(
-        funnel, _affine, replace(FOLLOWING_F, first_steps=800, steps=500, n_eval=100_000)
+        funnel10, _affine, replace(FOLLOWING_F, first_steps=800, steps=500, n_eval=100_000)
     ),
     "many_well32": Recipe(
-        many_well,
+        many_well32,
         _splines(depth=4),
         replace(
             FOLLOWING_F,

@@ -15,10 +15,10 @@ from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from btgm_cli.cli.targets import TARGET_KEY
-from btgm_cli.cli.tree import conf_dir, own_folders
+from btgm_cli.cli.tree import conf_dir, own_folders, text_of
 from btgm_cli.core.blame import is_installed
 from btgm_cli.core.errors import SettingError
-from btgm_cli.store.checkpoints import texts
+from btgm_cli.store.checkpoints import is_run, texts
 
 SCHEME = "own"
 PRIMARY = ("run.yaml", "rank.yaml", "train/config.yaml")
@@ -39,9 +39,12 @@ class OwnFiles(FileConfigSource):  # Hydra has no public one
 
 @cache
 def _plain() -> frozenset[str]:
-    """The settings at the top level that are values."""
-    keys = (str(key) for name in PRIMARY for key in OmegaConf.load(conf_dir() / name))
-    return frozenset(keys) - {"defaults", "hydra"} | {"out", "resume"}
+    """The settings at the top level that are values, those that a training puts there too."""
+    files = [conf_dir() / name for name in PRIMARY]
+    trainings = sorted(conf_dir().glob("train/model/*.yaml"))
+    files += [file for file in trainings if text_of(file).startswith("# @package _global_")]
+    keys = (str(key) for file in files for key in OmegaConf.load(file))
+    return frozenset(keys) - {"defaults", "hydra", "model"} | {"out", "resume"}
 
 
 def search_path() -> list[str]:
@@ -126,12 +129,13 @@ def _require_module(setting: str, target: str, folder: str) -> None:
 
 
 def _rooted(node: Any, folder: Path) -> Any:
-    """The same, with relative paths of checkpoints in `folder` as absolute ones."""
+    """The same, with relative paths of checkpoints and runs in `folder` as absolute ones."""
     if isinstance(node, Mapping):
         return {key: _rooted(value, folder) for key, value in node.items()}
     if isinstance(node, list):
         return [_rooted(value, folder) for value in node]
-    if isinstance(node, str) and node.endswith((".safetensors", ".pt")):
-        with suppress(OSError, ValueError):
-            return str(folder / node) if (folder / node).is_file() else node
+    if isinstance(node, str):
+        with suppress(OSError, ValueError):  # any text may stand there
+            kept = node.endswith((".safetensors", ".pt")) and (folder / node).is_file()
+            return str(folder / node) if kept or is_run(folder / node) else node
     return node

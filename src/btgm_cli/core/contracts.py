@@ -50,6 +50,19 @@ class StochasticDecoder(Protocol):
         ...
 
 
+@runtime_checkable
+class ExplicitDensity(Protocol):
+    """A model whose x is a bijection of z, so that the density of any x is known (§3.2)."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """z (n, D) of x (n, D), the inverse of `decode`, differentiable in x."""
+        ...
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x) in nats, normalized, shape (n,), for x (n, D), differentiable in x."""
+        ...
+
+
 class Criterion(Protocol):
     """What to favour: f(x), larger is better. A plain function qualifies."""
 

@@ -21,6 +21,7 @@ from torch import nn
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import State
 from btgm_cli.store.files import TEMPORARY, file_hash, replacing
+from btgm_cli.store.manifest import PARETO
 
 DOMAINS = Path(__file__).parents[1] / "domains"
 METADATA_KEY = "btgm"
@@ -77,12 +78,21 @@ def checkpoint_hash(checkpoint: str, setting: str = "checkpoint") -> str:
 
 
 def checkpoints_in(settings: Any) -> dict[str, str]:
-    """SHA-256 of every checkpoint that plain settings name, by the setting's dotted name."""
+    """SHA-256 of every checkpoint that plain settings name, by the setting's dotted name.
+
+    That of an earlier run is of its table, whose rows hold what its weights gave.
+    """
     found = {}
     for name, value in texts(settings):
-        with suppress(SettingError, OSError, RuntimeError):  # any text may stand there
-            found[name] = checkpoint_hash(value)
+        with suppress(SettingError, OSError, RuntimeError, ValueError):  # any text may stand there
+            run = is_run(Path(value))
+            found[name] = file_hash(Path(value) / PARETO) if run else checkpoint_hash(value)
     return found
+
+
+def is_run(folder: Path) -> bool:
+    """Is it the directory of a run with a finished β?"""
+    return folder.name != "" and (folder / PARETO).is_file()
 
 
 def texts(node: Any, name: str = "") -> Iterator[tuple[str, str]]:

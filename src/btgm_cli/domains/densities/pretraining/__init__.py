@@ -1,0 +1,1 @@
+"""Training of a density flow on configurations, by maximum likelihood."""
