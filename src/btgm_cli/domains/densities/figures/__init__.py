@@ -1,0 +1,1 @@
+"""Figures of energies in the plane."""

@@ -1,0 +1,79 @@
+"""The picture of an energy in the plane, drawn from its tables alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from btgm_cli.report.style import MUTED, REFERENCE, TUNED, column, in_house_style
+
+LEVELS = 12
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What is drawn below the draws.
+
+    Args:
+        contours: u in kT on a square grid, columns x0, x1 and u.
+        normal: of the line between the two sides.
+        level: of that line.
+        energies: kT above the lowest, up to which contours are drawn.
+    """
+
+    contours: pd.DataFrame
+    normal: Sequence[float]
+    level: float
+    energies: float
+
+
+@in_house_style
+def surface_picture(surface: Surface, points: pd.DataFrame, energies: pd.DataFrame) -> Figure:
+    """Draws in configuration space, in the flow's latent space, and histograms of their energies.
+
+    Args:
+        surface: the energy.
+        points: draws, columns x0, x1, z0 and z1.
+        energies: densities, 1/kT, by the middle u of their bins: exact, draws, weighted and p.
+    """
+    figure = Figure(figsize=(7.6, 2.7), layout="constrained")
+    space, latent, histogram = figure.subplots(1, 3)
+    _contours(space, surface)
+    far = surface.normal[0] * column(points, "x0") + surface.normal[1] * column(points, "x1")
+    for axes, first, second in ((space, "x0", "x1"), (latent, "z0", "z1")):
+        for side, color in ((far > surface.level, TUNED), (far <= surface.level, REFERENCE)):
+            x, y = column(points, first)[side], column(points, second)[side]
+            axes.plot(x, y, ".", color=color, markersize=1.6, alpha=0.5, markeredgewidth=0)
+    space.set(title="configuration space", xlabel="$x_1$", ylabel="$x_2$")
+    latent.set(title="latent space of the flow", xlabel="$z_1$", ylabel="$z_2$")
+    latent.set(xlim=(-4.2, 4.2), ylim=(-4.2, 4.2))
+    latent.set_aspect("equal")
+    _histograms(histogram, energies)
+    return figure
+
+
+def _contours(axes: Axes, surface: Surface) -> None:
+    """Lines of equal energy, kT above the lowest."""
+    frame = surface.contours
+    side = int(np.sqrt(len(frame)))
+    x, y, u = (column(frame, name).reshape(side, side) for name in ("x0", "x1", "u"))
+    levels = np.linspace(0, surface.energies, LEVELS + 1)[1:]
+    axes.contour(x, y, u - u.min(), levels=levels, colors=MUTED, linewidths=0.5)
+    axes.grid(visible=False)
+
+
+def _histograms(axes: Axes, energies: pd.DataFrame) -> None:
+    u = column(energies, "u")
+    axes.fill_between(u, column(energies, "exact"), color=MUTED, alpha=0.3, linewidth=0)
+    axes.plot(u, column(energies, "p"), color=MUTED, linewidth=1, linestyle=":", label="p")
+    axes.plot(u, column(energies, "exact"), color=MUTED, linewidth=1, label="quadrature")
+    axes.plot(u, column(energies, "draws"), color=TUNED, linewidth=1.1, label="tuned")
+    weighted = column(energies, "weighted")
+    axes.plot(u, weighted, color=REFERENCE, linewidth=1, linestyle="--", label="tuned, weighted")
+    axes.set(title="energies", xlabel="$u$ (kT)", ylabel="density (1/kT)", ylim=(0, None))
+    axes.legend(loc="upper right")
