@@ -10,13 +10,13 @@ CONSTRAINTS ?= constraints.txt
 DIST ?= dist
 ARGS ?=
 QUICK ?=
-FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11
+FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11 double_well muller_brown
 
 .DEFAULT_GOAL := help
 .PHONY: help run smoke test test-all test-oldest faults lint format type bench figures $(FIGURES) build clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS='...' is handed on, for example: make run ARGS='target.rho=0.01'"
 
 run: $(STAMP) ## Favour fours: tune the MNIST GAN that ships with the package
@@ -65,6 +65,8 @@ fig8: ## Fig. 8: the top 1e-4 of Wednesdays
 fig9: ## Fig. 9: uneven and flat weeks
 fig10: ## Fig. 10: a VAE refined by its discriminator (15 minutes)
 fig11: ## Fig. 11: how steep that discriminator is in z
+double_well: ## The lecture's double well: draws, latents, energies (1 minute of processor time)
+muller_brown: ## The lecture's Müller–Brown surface, likewise
 figures: $(FIGURES) ## All of these, into outputs/figures/ (an hour or more; QUICK=1: minutes)
 
 $(FIGURES): $(STAMP)

@@ -9,6 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from btgm_cli.cli import main
+from btgm_cli.store.tables import read_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,6 +64,24 @@ def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, cap
     assert main(["run", "model=ring", "criterion=to_the_right", "target.C_D=1", *run]) in (0, 3)
     assert (tmp_path / "run" / "samples.png").is_file()
     sys.modules.pop("ring")
+
+
+@pytest.mark.slow
+def test_an_energy_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, capsys):
+    """experiments/own_energy: a function and a YAML."""
+    monkeypatch.chdir(ROOT / "experiments" / "own_energy")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    quick = ["tuning.first_steps=20", "tuning.n_eval=500", "tuning.n_reference=2000"]
+    small = ["tuning.min_acceptance_rate=1", "flow.depth=2", "flow.hidden=[8]", "threads=1"]
+    energy = ["model=normal", "model.scale=2", "criterion=energy", "system=ring"]
+    run = [*energy, "target.betas=[1]", *quick, *small, f"out={tmp_path / 'run'}"]
+    assert main(["run", *run]) in (0, 3)
+    exact, row = 2.92972, read_table(tmp_path / "run" / "pareto.csv").iloc[0]  # by quadrature
+    assert abs(row["log_z_ref"] - exact) < 4 * row["log_z_ref_se"]
+    capsys.readouterr()
+    assert main(["run", *run[:-1], "criterion.system.stiff=1", "out=x"]) == 2
+    assert "criterion.system.stiff='1': unknown setting (did you mean" in capsys.readouterr().err
+    sys.modules.pop("energies")
 
 
 @pytest.mark.parametrize(

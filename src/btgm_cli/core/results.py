@@ -106,7 +106,8 @@ class Figures:
         ess_fraction: effective share of q̂'s draws for q_β.
         pareto_k: shape k̂ of the weights p e^{βf} / q̂ on q̂'s draws.
         log_z: log Z(β) from those weights, nats, with its error; a lost mode lowers it.
-        log_z_lower: −L(β), nats: for any q̂ no more than log Z(β), but for its error.
+        log_z_lower: −L(β), nats: for any q̂ no more than log Z(β), but for its error; or what wide
+            draws of an explicit density find, where that is surely more.
         log_z_upper: from the reference's draws weighted as draws for q̂, nats: −log of the mean of
             q̂ / p e^{βf}, no less than log Z(β), but for its error, for any q̂; infinite where q̂
             has none of them (Grosse, Ghahramani & Adams 2015).

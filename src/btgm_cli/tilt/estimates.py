@@ -93,6 +93,11 @@ def below_lower_bound(gap: float, gap_se: float) -> bool:
     return gap < -4 * gap_se - ROUNDING
 
 
+def short_of_lower_bound(log_z: float, log_z_se: float, lower: float, lower_se: float) -> bool:
+    """Is log Z below a bound of its own by more than four errors? Nats."""
+    return log_z < lower - 4 * math.hypot(lower_se, log_z_se) - ROUNDING
+
+
 def above_upper_bound(log_z: float, log_z_se: float, upper: float, upper_se: float) -> bool:
     """Is log Z above its upper bound by more than four errors? Nats."""
     return log_z > upper + 4 * math.hypot(upper_se, log_z_se) + ROUNDING

@@ -20,10 +20,12 @@ from btgm_cli.tilt.estimates import (
     log_z_bound,
     moments_of_draws,
     pareto_smoothed,
+    short_of_lower_bound,
 )
 from btgm_cli.truth.fresh import afresh
 from btgm_cli.truth.references import worth
 from btgm_cli.truth.sharpening import sharpened
+from btgm_cli.truth.wide import lower_bound
 from btgm_cli.tuned.defence import log_weight_bound
 from btgm_cli.tuned.model import TunedModel
 
@@ -175,7 +177,7 @@ def examine(
         beta: the tilt that it stands for.
         reference: the exact tilt.
         n: draws of q̂, at least.
-        generator: one for each of the purposes "evaluation", "compare" and "fresh".
+        generator: one for each of the purposes "evaluation", "compare", "fresh" and "wide".
         enough: are the errors of these moments small enough?
         keep: given the draws of q̂ and their f, which have been paid for.
     """
@@ -201,8 +203,11 @@ def examine(
     moments = evaluation.moments
     fresh = afresh(f, moments, evaluation.z, evaluation.f, reference, generator("fresh"))
     upper, upper_se = overlap.log_z_upper, overlap.log_z_upper_se
-    contradicted = below_lower_bound(found.gap, found.gap_se) or above_upper_bound(
-        exact.log_z, exact.log_z_se, upper, upper_se
+    lower, lower_se = lower_bound(f, moments, generator("wide"))
+    contradicted = (
+        below_lower_bound(found.gap, found.gap_se)
+        or short_of_lower_bound(exact.log_z, exact.log_z_se, lower, lower_se)
+        or above_upper_bound(exact.log_z, exact.log_z_se, upper, upper_se)
     )
     return Figures(
         moments=moments,
@@ -213,8 +218,8 @@ def examine(
         pareto_k=evaluation.pareto_k,
         log_z=evaluation.log_z,
         log_z_se=evaluation.log_z_se,
-        log_z_lower=-moments.loss,
-        log_z_lower_se=moments.loss_se,
+        log_z_lower=lower,
+        log_z_lower_se=lower_se,
         log_z_upper=upper,
         log_z_upper_se=upper_se,
         fresh_mean=fresh.mean,

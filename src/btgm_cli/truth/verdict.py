@@ -19,6 +19,7 @@ from btgm_cli.tilt.estimates import (
     above_upper_bound,
     below_lower_bound,
     largest_reliable_k,
+    short_of_lower_bound,
 )
 from btgm_cli.truth.smc import why_unreliable
 
@@ -183,8 +184,8 @@ def _sizes(figures: Figures) -> tuple[str, ...]:
 def _contradiction(figures: Figures) -> str:
     """What proves that the reference's log Z is wrong; empty where nothing does.
 
-    −L(β) bounds log Z from below for any q̂; and so, up to a tame error, do the mean weights. The
-    reference's own draws bound it from above.
+    −L(β) bounds log Z from below for any q̂; and so, up to a tame error, do the mean weights, and
+    those of wide draws. The reference's own draws bound it from above.
     """
     log_z = figures.reference.log_z
     higher = figures.log_z - log_z > _log_z_tolerance(figures)
@@ -192,8 +193,15 @@ def _contradiction(figures: Figures) -> str:
     if below or (_tame(figures) and higher):
         found = f"the tuned model's weights find log Z = {figures.log_z:.4g}"
         return f"{found}, the reference {log_z:.4g}: it has missed mass"
+    error = figures.reference.log_z_se
+    lower, lower_se = figures.log_z_lower, figures.log_z_lower_se
+    if short_of_lower_bound(log_z, error, lower, lower_se):
+        found = (
+            f"log Z = {log_z:.4g} of the reference is below its bound {lower:.4g} ± {lower_se:.2g}"
+        )
+        return f"{found}: it has missed mass"
     upper, upper_se = figures.log_z_upper, figures.log_z_upper_se
-    if above_upper_bound(log_z, figures.reference.log_z_se, upper, upper_se):
+    if above_upper_bound(log_z, error, upper, upper_se):
         return f"log Z = {log_z:.4g} of the reference is above its bound {upper:.4g}"
     return ""
 

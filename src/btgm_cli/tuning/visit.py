@@ -17,6 +17,7 @@ from btgm_cli.core.seeds import derived_generator
 from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.references import reference_for
 from btgm_cli.truth.verdict import judge
+from btgm_cli.truth.wide import wide_draws
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuned.regression import Pairs, Pool
@@ -152,7 +153,7 @@ class Visits:
         )
         effort = Effort(
             steps=trained.steps,
-            f_evals=trained.f_evals + figures.moments.n,
+            f_evals=trained.f_evals + figures.moments.n + wide_draws(self.f),
             f_gradients=trained.f_gradients,
             seconds=time.perf_counter() - started,
             finite=trained.finite and math.isfinite(figures.moments.loss),

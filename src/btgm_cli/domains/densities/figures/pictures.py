@@ -48,10 +48,10 @@ def surface_picture(surface: Surface, points: pd.DataFrame, energies: pd.DataFra
     for axes, first, second in ((space, "x0", "x1"), (latent, "z0", "z1")):
         for side, color in ((far > surface.level, TUNED), (far <= surface.level, REFERENCE)):
             x, y = column(points, first)[side], column(points, second)[side]
-            axes.plot(x, y, ".", color=color, markersize=1.6, alpha=0.5, markeredgewidth=0)
+            axes.plot(x, y, ".", color=color, markersize=2.4, alpha=0.6, markeredgewidth=0)
     space.set(title="configuration space", xlabel="$x_1$", ylabel="$x_2$")
     latent.set(title="latent space of the flow", xlabel="$z_1$", ylabel="$z_2$")
-    latent.set(xlim=(-4.2, 4.2), ylim=(-4.2, 4.2))
+    latent.set(xlim=(-5, 5), ylim=(-5, 5))
     latent.set_aspect("equal")
     _histograms(histogram, energies)
     return figure

@@ -41,6 +41,7 @@ class EnergySurface:
         high: the other one.
         normal: a, of the line a·x = level that parts the two sides.
         level: of the line.
+        side: what the table calls the side where a·x > level.
         energies: kT above the lowest, as far as contours and histograms go.
         draws: that are shown.
         betas: the path of the run; None leaves the experiment's.
@@ -51,6 +52,7 @@ class EnergySurface:
     high: list[float]
     normal: list[float]
     level: float
+    side: str
     energies: float = 12.0
     draws: int = 2000
     betas: list[float] | None = None
@@ -107,11 +109,16 @@ class EnergySurface:
             },
             {"quantity": "E u, kT", "exact": exact.mean_energy, **drawn.means(drawn.energy)},
             {
-                "quantity": "far side, share",
+                "quantity": f"share with {self.side}",
                 "exact": exact.share(self._far_side(exact.x)),
                 **drawn.means(far),
             },
-            *({"quantity": name, "draws": last[name]} for name in ("kl_gap", "ess_fraction")),
+            {
+                "quantity": "`kl_gap`, nats",
+                "draws": last["kl_gap"],
+                "draws_se": last["kl_gap_se"],
+            },
+            {"quantity": "`ess_fraction`", "draws": last["ess_fraction"]},
         ]
 
     def _histograms(self, exact: Grid, drawn: _Drawn, prior: Tensor) -> list[Row]:
