@@ -1,6 +1,8 @@
 """The Ising model: closed forms by hand and by enumeration, the field's identity, its spins."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from btgm_cli.domains.ising.exact import (
 )
 from btgm_cli.domains.ising.field import IsingField
 from btgm_cli.domains.ising.spins import SPINS, Spins, drawn
+from btgm_cli.domains.ising.thermodynamics import States
 from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.references import Estimated
 from btgm_cli.truth.verdict import Thresholds, judge
@@ -129,6 +132,39 @@ def test_spins_given_the_field_are_those_of_the_model(field):
     ):
         error = values.std().item() / n**0.5
         assert abs(values.mean().item() - wanted) < 4 * error
+
+
+class Blocks:
+    """Exact draws of a field: a `Corrector`."""
+
+    def __init__(self, model: IsingField) -> None:
+        self.model = model
+
+    def weighted(self):
+        for seed in range(100):
+            x = self.model.decode(exact_draws(self.model, 1000, seed))
+            yield SimpleNamespace(x=x, log_weight=torch.zeros(1000))
+
+
+def test_what_spins_tell_is_within_its_errors():
+    model = IsingField(3, coupling=0.45)
+    states = States.of(model, Blocks(model), 20_000, derived_generator(0))
+    found, exact = states.measured(weighted=True), enumerated(3, 0.45)
+    for name in ("energy", "heat_capacity", "magnetization"):
+        error = getattr(found, f"{name}_se")
+        assert abs(getattr(found, name) - getattr(exact, name)) < 4 * error
+        assert 0 < error < 0.02
+    assert abs(found.up - 0.5) < 4 * found.up_se
+    assert found == states.measured(weighted=False)
+
+
+def test_weights_make_states_of_one_coupling_those_of_another():
+    model, other = IsingField(3, coupling=0.3), IsingField(3, coupling=0.35)
+    states = States.of(other, Blocks(model), 20_000, derived_generator(0))
+    states = replace(states, log_weights=0.05 * states.bond)
+    found, exact = states.measured(weighted=True), enumerated(3, 0.35)
+    assert abs(found.energy - exact.energy) < 4 * found.energy_se
+    assert abs(states.measured(weighted=False).energy - exact.energy) > 8 * found.energy_se
 
 
 class OneSign:
