@@ -27,6 +27,7 @@ from btgm_cli.domains.ising.exact import (
 from btgm_cli.domains.ising.field import IsingField
 from btgm_cli.domains.ising.spins import SPINS, Spins, drawn
 from btgm_cli.domains.ising.thermodynamics import States
+from btgm_cli.store.tables import read_table
 from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.references import Estimated
 from btgm_cli.truth.verdict import Thresholds, judge
@@ -267,3 +268,15 @@ def test_the_command_refuses_in_a_line(here, capsys):
     assert main(["run", "experiment=ising", "model.coupling=-1"]) == 2
     assert "model.coupling=-1: must be positive" in capsys.readouterr().err
     assert not list(here.iterdir())
+
+
+@pytest.mark.slow
+def test_the_figure_is_made_of_its_runs(here, capsys):
+    assert main(["figure", "ising", "quick=true", "threads=1", "out=found"]) == 0
+    table = read_table(here / "found" / "ising.csv")
+    assert table["coupling"].tolist() == [0.2, 0.440687, 0.6]
+    assert table["log_z_exact"].tolist() == pytest.approx([11.771470, 15.521915, 20.056533])
+    assert (here / "found" / "ising.png").stat().st_size > 10_000
+    page = capsys.readouterr().out
+    assert "| 0.2 | " in page
+    assert "heat capacity, k_B" in page
