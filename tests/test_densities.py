@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btgm_cli import SettingError, Target, Tuning, tune
-from btgm_cli.core.contracts import ExplicitDensity, GenerativeModel
+from btgm_cli.core.contracts import ExplicitDensity, GenerativeModel, StochasticDecoder
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate, settled
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear
@@ -250,6 +250,9 @@ def test_energies_that_are_none_are_refused_in_a_line():
         return x[:, 5]
 
     assert refused(nan).startswith("criterion.system='nan': u is not finite for")
+    assert "u is NaN or −∞ for 0." in refused(
+        lambda x: torch.where(x[:, 0] > 6.0, math.nan, x[:, 1])
+    )
     assert refused(minus).startswith("criterion.system='minus': u is not finite for")
     assert "u must return floats of shape (n,) = (64,), not (64, 2)" in refused(matrix)
     assert "u must return a tensor of shape (64,), not float" in refused(number)
@@ -358,3 +361,23 @@ def test_a_tuned_model_as_p_leaves_log_z_alone():
     f = LatentCriterion(model, settled(Energy(harmonic), model, generator()))
     found = Estimated(f, 20_000, 800, 0).at(1.0)
     assert abs(found.log_z - math.log(2 * math.pi) + 3) < 4 * found.log_z_se
+
+
+def test_a_pushed_model_offers_what_its_model_does():
+    """A stochastic decoder stays one; without a density there is none, and no energy."""
+
+    class Noisy(Gaussian):
+        def noise(self, n, generator):
+            return torch.randn(n, 2, generator=generator)
+
+        def decode_with(self, z, noise):
+            return z + noise
+
+    flow = stirred(InverseAutoregressive(2, depth=2, hidden=[8]))
+    z, noise = torch.randn(2, 5, 2, generator=generator())
+    noisy, plain = pushed(Noisy(2), flow), pushed(Gaussian(2), flow)
+    assert isinstance(noisy, StochasticDecoder)
+    assert torch.equal(noisy.decode_with(z, noise), flow(z)[0] + noise)
+    assert torch.equal(plain.decode(z), flow(z)[0])
+    assert not isinstance(plain, ExplicitDensity | StochasticDecoder)
+    assert "needs log p(x), and Pushed has no log_prob" in refused(harmonic, plain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from btgm_cli.cli.loading import load_run
-from btgm_cli.core.errors import BtgmError, SettingError
+from btgm_cli.core.errors import SettingError
 from btgm_cli.tuned.pushed import Pushed, pushed
 
 
@@ -19,13 +19,10 @@ def tuned_model(run: str, beta: float | None = None) -> Pushed:
         DataError: a file of it is damaged.
     """
     try:
-        tuned = load_run(run).tuned(beta)
+        earlier = load_run(run)
     except SettingError as error:
-        if error.setting == "run directory":
-            raise SettingError(
-                "model.run", run, "is no run directory with a finished β"
-            ) from error
-        raise
-    except BtgmError:
-        raise
+        if error.setting != "run directory":
+            raise
+        raise SettingError("model.run", run, "is no run directory with a finished β") from error
+    tuned = earlier.tuned(beta)
     return pushed(tuned.model, tuned.flow)

@@ -87,11 +87,14 @@ class Energy:
         with torch.no_grad():
             reduced = self.system(x) / self.temperature
         walls = (reduced == math.inf).double().mean().item()
+        bad = (~torch.isfinite(reduced)).double().mean().item() - walls
+        if bad:
+            expected = f"u is NaN or −∞ for {bad:.2%} of draws of p"
+            raise SettingError("criterion.system", name_of(self.system), expected)
         if walls > MOST_WALL:
             expected = f"is infinite on {walls:.0%} of the draws of p: choose one that covers it"
             raise SettingError("criterion.system", name_of(self.system), expected)
-        lowest = torch.nan_to_num(reduced, nan=math.inf).min().item()
-        ceiling = lowest + CEILING + model.latent_dim
+        ceiling = reduced.min().item() + CEILING + model.latent_dim
         return BoltzmannTilt(model, self.system, self.temperature, ceiling)
 
     def _unwalled(self, x: Tensor) -> Tensor:
