@@ -98,15 +98,16 @@ def exact(system: System, edges: Tensor) -> tuple[Tensor, float]:
     return profile, torch.log((total - above) / above).item()
 
 
-def told(system: System, seed: int, folder: Path) -> Path:
-    """The folder of the command's tables, made if it is not there."""
+def told(system: System, seed: int, folder: Path) -> Path | None:
+    """The folder of the command's tables, made if it is not there; None where it refuses."""
     run, out = folder / system.name, folder / f"{system.name}_{seed}"
     if not (run / SUMMARY).is_file():
         main(["run", f"experiment={system.name}", "threads=1", f"out={run}"])
     if not (out / "free_energy.json").is_file():
         span = f"range=[{system.low},{system.high}]"
         ask = [f"along={system.along}", span, "split=0", f"n={N}", f"seed={seed}", "threads=1"]
-        main(["free-energy", str(run), *ask, f"out={out}"])
+        if main(["free-energy", str(run), *ask, f"out={out}"]):
+            return None
     return out
 
 
@@ -148,8 +149,10 @@ def profile_of(out: Path) -> pd.DataFrame:
 @in_house_style
 def picture(outs: dict[str, list[Path]]) -> Figure:
     """Profiles of all seeds with their bands, the first one's bold, and quadrature."""
-    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
-    for axes, system in zip(figure.subplots(1, 2), SYSTEMS, strict=True):
+    shown = [system for system in SYSTEMS if outs[system.name]]
+    figure = Figure(figsize=(0.8 + 3.4 * len(shown), 3.0), layout="constrained")
+    panels = figure.subplots(1, len(shown), squeeze=False).flat
+    for axes, system in zip(panels, shown, strict=True):
         for number, out in enumerate(outs[system.name]):
             table = profile_of(out)
             at, free = (table["left"] + table["right"]) / 2, table["free_energy_kt"]
@@ -174,14 +177,13 @@ if __name__ == "__main__":
     place = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/free_energy")
     sys.path.append(str(HERE))  # where `basins` is
     outs: dict[str, list[Path]] = {system.name: [] for system in SYSTEMS}
+    rows = []
     for seed in SEEDS:
         for system in SYSTEMS:
-            outs[system.name].append(told(system, seed, place))
-    rows = [
-        row(system, seed, out)
-        for system in SYSTEMS
-        for seed, out in zip(SEEDS, outs[system.name], strict=True)
-    ]
+            if out := told(system, seed, place):
+                outs[system.name].append(out)
+                rows.append(row(system, seed, out))
+    rows.sort(key=lambda each: (each["system"], each["seed"]))
     write_table(HERE / "free_energy.csv", rows)
     save(picture(outs), HERE / "free_energy.png")
     print(pd.DataFrame(rows).to_string())
