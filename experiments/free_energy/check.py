@@ -46,6 +46,7 @@ class System:
         place: x (n, 2) of r and t.
         energy: u(x), kT.
         label: of the axis.
+        further: settings of its run.
     """
 
     name: str
@@ -56,6 +57,7 @@ class System:
     place: Callable[[Tensor, Tensor], Tensor]
     energy: Callable[[Tensor], Tensor]
     label: str
+    further: tuple[str, ...] = ()
 
     def masses(self, edges: Tensor) -> Tensor:
         """∫ e^{−u} over each bin and all t, shape (bins,), by the midpoint rule."""
@@ -84,6 +86,7 @@ SYSTEMS = (
         lambda r, t: torch.stack([t, 0.8 * t + 0.75 - r], -1),
         muller_brown,
         "$0.8\\,x + 0.75 - y$",
+        ("tuning.min_acceptance_rate=1",),  # with learned acceptance k̂ is beyond the limit
     ),
 )
 
@@ -102,7 +105,8 @@ def told(system: System, seed: int, folder: Path) -> Path | None:
     """The folder of the command's tables, made if it is not there; None where it refuses."""
     run, out = folder / system.name, folder / f"{system.name}_{seed}"
     if not (run / SUMMARY).is_file():
-        main(["run", f"experiment={system.name}", "threads=1", f"out={run}"])
+        asked = [f"experiment={system.name}", *system.further, "threads=1", f"out={run}"]
+        main(["run", *asked])
     if not (out / "free_energy.json").is_file():
         span = f"range=[{system.low},{system.high}]"
         ask = [f"along={system.along}", span, "split=0", f"n={N}", f"seed={seed}", "threads=1"]
