@@ -10,7 +10,7 @@ CONSTRAINTS ?= constraints.txt
 DIST ?= dist
 ARGS ?=
 QUICK ?=
-FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11 double_well muller_brown
+FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11 double_well muller_brown ising
 
 .DEFAULT_GOAL := help
 .PHONY: help run smoke test test-all test-oldest faults lint format type docs bench figures $(FIGURES) build clean
@@ -71,6 +71,7 @@ fig10: ## Fig. 10: a VAE refined by its discriminator (15 minutes)
 fig11: ## Fig. 11: how steep that discriminator is in z
 double_well: ## The lecture's double well: draws, latents, energies (1 minute of processor time)
 muller_brown: ## The lecture's Müller–Brown surface, likewise
+ising: ## The Ising model on a 4 x 4 torus across its critical point (10 minutes of processor time)
 figures: $(FIGURES) ## All of these, into outputs/figures/ (an hour or more; QUICK=1: minutes)
 
 $(FIGURES): $(STAMP)

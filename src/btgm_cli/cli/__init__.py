@@ -17,6 +17,7 @@ COMMANDS = {
     "rank": "compare criteria before a run, from draws of the model alone",
     "sample": "draw from a tuned model, corrected or not",
     "audit": "hold anyone's draws against the exact tilt",
+    "free-energy": "free energies of a tuned model along a coordinate, or of two of them",
     "status": "tell how far the jobs of a sweep are",
     "collect": "put the rows of a sweep into one table",
     "report": "redraw the pictures of a run directory",
@@ -27,7 +28,7 @@ COMMANDS = {
 }
 
 USAGE = "usage: btgm COMMAND [SETTING=VALUE ...]\n\n" + "\n".join(
-    f"  {name:8} {text}" for name, text in COMMANDS.items()
+    f"  {name:11} {text}" for name, text in COMMANDS.items()
 )
 
 
@@ -62,7 +63,7 @@ def _run(name: str, argv: list[str]) -> int:
     """The exit code of one subcommand; what ends it is told in a line."""
     with stoppable(name) as stopper:
         try:
-            command = import_module(f"btgm_cli.cli.{name}")
+            command = import_module(f"btgm_cli.cli.{name.replace('-', '_')}")
             stopper.working = True
             code: int = command.main(argv)
             if lost := lost_output():

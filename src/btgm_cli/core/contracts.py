@@ -163,6 +163,11 @@ class DrawSource(Protocol):
     """What a run hands to an export: draws x of p, and of the tilt where it vouches for them."""
 
     @property
+    def beta(self) -> float:
+        """β of the tilt."""
+        ...
+
+    @property
     def doubt(self) -> str:
         """Why no draws here may stand for the exact tilt; empty where they may."""
         ...

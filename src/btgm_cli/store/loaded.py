@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from btgm_cli.core.contracts import GenerativeModel, Summed
 from btgm_cli.core.errors import SettingError
@@ -15,10 +17,12 @@ from btgm_cli.store.journal import read_acceptance
 from btgm_cli.store.manifest import Manifest
 from btgm_cli.store.rows import numbers_of
 from btgm_cli.store.runs import (
+    REFERENCE,
     Run,
     acceptance_file,
     flow_file,
     no_rows,
+    read_array,
     read_rows,
     read_run,
     read_summary,
@@ -26,6 +30,19 @@ from btgm_cli.store.runs import (
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.flows import load_flow
 from btgm_cli.tuned.model import TunedModel
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Draws of the exact tilt that a run has left.
+
+    Args:
+        z: shape (m, D), float32.
+        independent: how many independent draws they are worth.
+    """
+
+    z: NDArray[np.float32]
+    independent: float
 
 
 class LoadedRun:
@@ -96,6 +113,21 @@ class LoadedRun:
         if weights and isinstance(f.criterion, Summed):
             return f.of(f.criterion.weighted(weights))
         return f
+
+    def reference(self, index: int) -> Kept | None:
+        """The draws of the exact tilt at a row of `pareto`: kept of the last, where it is known.
+
+        Raises:
+            DataError: they are damaged.
+        """
+        file, row = self.path / REFERENCE, self.pareto.iloc[index]
+        if index != len(self.pareto) - 1 or not file.is_file():
+            return None
+        self.manifest.require_file(file)
+        z = read_array(file)
+        # Importance sampling keeps half of its draws for what q̂ may learn from.
+        worth = float(row["ref_ess"]) / (2 if row["ref_method"] == "psis" else 1)
+        return Kept(z, min(float(len(z)), worth))
 
     def tuned(self, beta: float | None = None) -> TunedModel:
         """The tuned model at one β of `pareto`, by default the last.

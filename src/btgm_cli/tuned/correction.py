@@ -167,12 +167,17 @@ class Corrector:
                 them be a large part of all.
         """
         ways = {
-            Correct.NONE: self._raw,
+            Correct.NONE: self.weighted,
             Correct.RESAMPLE: lambda: self._resampled(n),
             Correct.REJECTION: self._rejected,
             Correct.MCMC: self._chains,
         }
         return ways[self.correct]()
+
+    def weighted(self) -> Iterator[Draws]:
+        """An endless stream of blocks of proposals with their weights, for means over the tilt."""
+        while True:
+            yield self._block()
 
     def _propose(self, n: int) -> Draws:
         """n weighted proposals."""
@@ -203,10 +208,6 @@ class Corrector:
             log_weights=log_w - log_z,
             reliable=bounded or k <= largest_reliable_k(n),
         )
-
-    def _raw(self) -> Iterator[Draws]:
-        while True:
-            yield self._block()
 
     def _resampled(self, n: int) -> Iterator[Draws]:
         """Each draw is repeated w times a rate in the mean: unbiased, whatever the block.

@@ -1,0 +1,1 @@
+"""The Ising model on a torus, through its continuous field."""
