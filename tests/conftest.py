@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from btgm_cli.report.html import one_run
 from btgm_cli.truth import guided_moves
 
 
@@ -27,6 +28,18 @@ def brief_lessons(monkeypatch):
     """An SMC learns less of f: its tilt is exact whatever was learned."""
     monkeypatch.setattr(guided_moves, "STEPS", 40)
     monkeypatch.setattr(guided_moves, "INNER", 20)
+
+
+@pytest.fixture
+def pages():
+    """For a test whose runs end with a page, as they do for users."""
+
+
+@pytest.fixture(autouse=True)
+def brief_pages(request, monkeypatch):
+    """The page that a run ends with says nothing: its charts take as long as a tiny run."""
+    if "pages" not in request.fixturenames:
+        monkeypatch.setattr(one_run, "run_page", lambda *told: "<!doctype html>")
 
 
 @pytest.fixture

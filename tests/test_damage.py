@@ -35,7 +35,7 @@ PAID = "paid/values.safetensors"
 
 SHOWN = {"samples/000.npy", "samples/001.npy"}
 END = {"trace.csv", "theory.csv", "cost.csv", "reference.npy", "summary.json"}
-PICTURES = {"samples.png", "pareto.png", "theory_vs_empirical.png"}
+PICTURES = {"samples.png", "pareto.png", "theory_vs_empirical.png", "report.html"}
 TRAINING = "flow/training.pt"
 ALL = sorted({*ROWS, *WEIGHTS, *FIRST, *SHOWN, *END, *PICTURES, "run.log", ".lock", PAID})
 

@@ -23,11 +23,12 @@ from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
+from btgm_cli.report.html import write_run_page
 from btgm_cli.store.decoded import DecodedDraws
 from btgm_cli.store.files import npy_bytes, remove_leftovers, write_bytes, write_json
 from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.lock import locked
-from btgm_cli.store.manifest import Manifest, claim
+from btgm_cli.store.manifest import Manifest, claim, read_manifest
 from btgm_cli.store.paid import PAID
 from btgm_cli.store.runs import FLOWS, REFERENCE, SAMPLES, SUMMARY, read_run
 from btgm_cli.store.tables import COST, THEORY, TRACE, write_table
@@ -219,9 +220,10 @@ def _export(job: Job, result: TuneResult, path: Path) -> None:
 
 def _draw(job: Job, path: Path) -> None:
     """Draw all, from the files alone."""
-    draw_all(read_run(path))
-    for export in job.exports.values():
-        export.draw(path)
+    run = read_run(path)
+    draw_all(run)
+    further = [picture for export in job.exports.values() for picture in export.draw(path)]
+    write_run_page(run, read_manifest(path), further=further)
 
 
 def _generator(job: Job, purpose: str) -> torch.Generator:

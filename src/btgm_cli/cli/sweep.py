@@ -18,8 +18,8 @@ from types import TracebackType
 import pandas as pd
 
 from btgm_cli.cli.execute import EXIT_CODES, MISSED
-from btgm_cli.cli.forecast import duration
 from btgm_cli.core import blame
+from btgm_cli.core.durations import duration
 from btgm_cli.core.errors import BtgmError, SettingError, in_one_line
 from btgm_cli.core.results import Status
 from btgm_cli.store.decoded import DECODED, DecodedDraws, model_hash

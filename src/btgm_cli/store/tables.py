@@ -21,6 +21,7 @@ TRACE, THEORY, COST = "trace.csv", "theory.csv", "cost.csv"
 _TILT = {"beta": float, "kl": float, "kl_se": float, "mean_f": float, "mean_f_se": float}
 COLUMNS: dict[str, dict[str, type]] = {
     TRACE: {"pass": int, **_TILT, "var_f": float, "m3_f": float, "status": Status},
+    COST: {"beta": float, "method": str, "fixed": float, "each": float, "pays_from": float},
     THEORY: {**_TILT, "log_z": float, "ess": float, "reliable": bool, "method": str},
 }
 """What these tables must have, each column of its type; `pareto.csv` has a `PathPoint`'s."""
