@@ -77,9 +77,11 @@ def counted(verdicts: Mapping[str, int]) -> str:
 
 def changes(remedy: str, manifest: Manifest) -> list[tuple[str, str, str]]:
     """What a remedy's command sets anew: names, values, and those of the run, "" where unknown."""
-    if not remedy.startswith("btgm run "):
+    try:
+        typed = shlex.split(remedy) if remedy.startswith("btgm run ") else []
+    except ValueError:  # no line that a shell would take
         return []
-    new = [item for item in shlex.split(remedy)[2:] if item not in manifest.overrides]
+    new = [item for item in typed[2:] if item not in manifest.overrides]
     return [(*_parts(item), _value(manifest.settings, _parts(item)[0])) for item in new]
 
 
