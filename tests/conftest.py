@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from btgm_cli.report.html import one_run
+from btgm_cli.report.html import one_run, one_sweep
 from btgm_cli.truth import guided_moves
 
 
@@ -37,8 +37,9 @@ def pages():
 
 @pytest.fixture(autouse=True)
 def brief_pages(request, monkeypatch):
-    """The page that a run ends with says nothing: its charts take as long as a tiny run."""
+    """The page that a run or a sweep ends with says nothing: its charts take as long as a tiny run."""
     if "pages" not in request.fixturenames:
+        monkeypatch.setattr(one_sweep, "sweep_page", lambda path: ("<!doctype html>", []))
         monkeypatch.setattr(one_run, "run_page", lambda *told: "<!doctype html>")
 
 

@@ -219,7 +219,7 @@ def test_a_sweep_is_one_page(sweep):
     assert f"2 {row['status']} {with_error(row['mean_f'], 0.0)}" in page.text
 
 
-def test_what_is_damaged_in_a_sweep_is_left_out_and_told(sweep, tmp_path, capsys):
+def test_what_is_damaged_in_a_sweep_is_left_out_and_told(sweep, tmp_path, capsys, pages):
     path = tmp_path / "sweep"
     shutil.copytree(sweep, path)
     (path / "0_linear" / "cost.csv").write_text("beta\n1\n")
@@ -235,7 +235,7 @@ def test_what_is_damaged_in_a_sweep_is_left_out_and_told(sweep, tmp_path, capsys
     assert "waiting" in page.text
 
 
-def test_a_sweep_whose_plan_is_damaged_has_no_page(sweep, tmp_path, capsys):
+def test_a_sweep_whose_plan_is_damaged_has_no_page(sweep, tmp_path, capsys, pages):
     shutil.copytree(sweep, tmp_path / "sweep")
     (tmp_path / "sweep" / "sweep.json").write_text("{}")
     assert main(["report", str(tmp_path / "sweep")]) == 2

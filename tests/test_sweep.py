@@ -9,6 +9,7 @@ import torch
 from btgm_cli import load_criterion
 from btgm_cli.cli import main
 from btgm_cli.cli.sweep import Sweep
+from btgm_cli.cli.work import shared_draws
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.store.decoded import DECODED, DecodedDraws, model_hash
@@ -39,10 +40,6 @@ class Counting(Gaussian):
     def decode(self, z):
         self.decoded += len(z)
         return super().decode(z)
-
-
-def sweep_of(path, *manifests):
-    return Sweep(path, [Planned(str(k), manifest) for k, manifest in enumerate(manifests)])
 
 
 def reference_of(model, criterion, shelf):
@@ -101,8 +98,8 @@ def test_what_is_beyond_the_room_or_damaged_is_decoded_again(tmp_path):
 def test_jobs_share_x_where_model_and_draws_are_the_same(tmp_path, name, value, same):
     other = replace(MANIFEST, settings=MANIFEST.settings | {name: value})
     assert (model_hash(MANIFEST) == model_hash(other)) == same
-    with sweep_of(tmp_path, MANIFEST, other) as sweep:
-        assert (sweep.decoded(MANIFEST) is not None) == same
+    jobs = [Planned("0", MANIFEST), Planned("1", other)]
+    assert (shared_draws(tmp_path, jobs, MANIFEST) is not None) == same
 
 
 def test_another_checkpoint_is_another_model_and_another_classifier_is_not():
@@ -112,8 +109,9 @@ def test_another_checkpoint_is_another_model_and_another_classifier_is_not():
 
 
 def test_a_sweep_leaves_nothing_of_what_was_shared(tmp_path):
-    with sweep_of(tmp_path, MANIFEST, MANIFEST) as sweep:
-        shelf = sweep.decoded(MANIFEST)
+    jobs = [Planned(str(k), MANIFEST) for k in range(2)]
+    with Sweep(tmp_path, jobs):
+        shelf = shared_draws(tmp_path, jobs, MANIFEST)
         shelf.keep("key", torch.zeros(3, 2))
         assert torch.equal(shelf.recall("key"), torch.zeros(3, 2))
         assert (tmp_path / DECODED).is_dir()

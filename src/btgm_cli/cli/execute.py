@@ -52,7 +52,7 @@ def execute(
     manifest: Manifest,
     path: Path,
     *,
-    resume: bool = False,
+    resume: bool | None = False,
     told: bool = False,
     decoded: DecodedDraws | None = None,
 ) -> int:
@@ -62,7 +62,7 @@ def execute(
         job: what to run.
         manifest: its configuration, as the directory is to belong to.
         path: the directory.
-        resume: go on with the run there; else none may have begun there.
+        resume: go on with the run there; else none may have begun there. None: if there is one.
         told: has somebody said already what draws will cost?
         decoded: x that other jobs of a sweep have decoded.
 
@@ -75,6 +75,8 @@ def execute(
         WriteError: there is no room, or no permission.
     """
     with cpu_threads(job.options.threads), locked(path):
+        if resume is None:
+            resume = read_manifest(path) is not None
         there = claim(path, manifest, resume=resume)
         with logged(path):
             for folder in (path, path / FLOWS, path / SAMPLES, path / PAID):

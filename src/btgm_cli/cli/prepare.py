@@ -22,6 +22,9 @@ from btgm_cli.cli.tree import conf_dir
 from btgm_cli.store.checkpoints import checkpoints_in
 from btgm_cli.store.manifest import Manifest
 
+HERE = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+"""The launcher whose jobs this process does itself."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -41,6 +44,8 @@ def configurations(asked: Asked) -> Iterator[DictConfig]:
     for number, job in enumerate(jobs):
         cfg = compose_config("run", job, hydras=True)
         cfg.hydra.job.num = number
+        if cfg.threads is None and cfg.hydra.launcher.get("_target_") != HERE:
+            cfg.threads = 1  # jobs side by side are faster with a core each than with all
         yield cfg
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from btgm_cli.cli.engines import Engine, engine_settings
 from btgm_cli.cli.execute import execute
 from btgm_cli.cli.options import Asked, read_run
 from btgm_cli.cli.overrides import REFUSALS, line_of
@@ -43,40 +44,34 @@ def main(argv: list[str]) -> int:
     if any(item.startswith(RESUME) for item in asked.settings):
         return resume(asked)
     asked = replace(asked, settings=_with_output(asked.settings, sweep=asked.sweep))
-    prepared, jobs = _all_prepared(asked)
-    if not jobs:
-        return _run_under_hydra(asked, prepared)
-    with Sweep(jobs[0].sweep, [job.planned for job in jobs]) as sweep:
-        return _run_under_hydra(asked, prepared, sweep)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a job of a sweep is to be: the sweep's folder, and its own."""
-
-    sweep: Path
-    planned: Planned
-
-
-def _all_prepared(asked: Asked) -> tuple[dict[str, Prepared], list[_Place]]:
-    """Every run asked for, by the fingerprint of its configuration; the jobs of a sweep."""
+    if asked.sweep and not asked.shown:
+        return _sweep(asked)
     prepared: dict[str, Prepared] = {}
-    jobs: list[_Place] = []
-    if "--help" in asked.shown or "--hydra-help" in asked.shown:
-        return prepared, jobs
+    if "--help" not in asked.shown and "--hydra-help" not in asked.shown:
+        for cfg in configurations(asked):
+            if not asked.shown:
+                prepared[fingerprint(cfg)] = _prepare(cfg, _place(cfg, sweep=False))
+    return _run_under_hydra(asked, prepared)
+
+
+def _sweep(asked: Asked) -> int:
+    """Check every job, then have them done.
+
+    What is built for the check of a job goes before the next: hundreds would not fit in memory.
+    """
+    engine = Engine(engine_settings(asked.settings))
     places: dict[str, int] = {}
+    jobs: list[Planned] = []
     for number, cfg in enumerate(configurations(asked)):
-        if asked.shown:
-            continue
-        path = _place(cfg, sweep=asked.sweep)
-        if asked.sweep:
-            require_no_sweep(Path(str(cfg.hydra.sweep.dir)))
+        path, part = _place(cfg, sweep=True), str(cfg.hydra.sweep.subdir)
+        if not jobs:  # by default its name is the time
+            folder = Path(str(cfg.hydra.sweep.dir))
+            require_no_sweep(folder)
         _require_own(number, cfg, places)
-        own = prepared[fingerprint(cfg)] = _prepare(cfg, path)
-        if asked.sweep:
-            planned = Planned(str(cfg.hydra.sweep.subdir), own.manifest)
-            jobs.append(_Place(Path(str(cfg.hydra.sweep.dir)), planned))
-    return prepared, jobs
+        jobs.append(Planned(part, _prepare(cfg, path).manifest))
+    with Sweep(folder, jobs) as sweep:
+        engine.run(sweep)
+    return sweep.code
 
 
 def _with_output(settings: Sequence[str], *, sweep: bool) -> list[str]:
@@ -138,19 +133,15 @@ def _prepare(cfg: DictConfig, path: Path) -> Prepared:
     return prepared
 
 
-def _run_under_hydra(
-    asked: Asked, prepared: dict[str, Prepared], sweep: Sweep | None = None
-) -> int:
-    """Hand over to Hydra, which makes the run directory and the sweep, or shows what is asked for.
+def _run_under_hydra(asked: Asked, prepared: dict[str, Prepared]) -> int:
+    """Hand over to Hydra, which makes the run directory, or shows what is asked for.
 
     Args:
         asked: what was typed.
-        prepared: by the fingerprints of the configurations. Each is taken once; in another
-            process, such as a launcher's, there are none.
-        sweep: where there are several.
+        prepared: by the fingerprint of the configuration, once.
 
     Raises:
-        BtgmError: the only job came to no end.
+        BtgmError: the job came to no end.
     """
     codes, failures = [0], list[BaseException]()
 
@@ -158,16 +149,9 @@ def _run_under_hydra(
         node = HydraConfig.get()
         path = Path(node.runtime.output_dir)
 
-        def go() -> int:
-            own = prepared.pop(fingerprint(cfg), None) or prepared_of(cfg, node)
-            decoded = sweep.decoded(own.manifest) if sweep else None
-            return execute(own.job, own.manifest, path, decoded=decoded)
-
-        if sweep:
-            sweep.run(int(node.job.num), go)
-            return
         try:
-            codes.append(go())
+            own = prepared.pop(fingerprint(cfg), None) or prepared_of(cfg, node)
+            codes.append(execute(own.job, own.manifest, path))
         except (Exception, SystemExit) as error:  # Hydra would print it, in many lines
             failures.append(error)
 
@@ -182,7 +166,7 @@ def _run_under_hydra(
             return int(done.code or 0)
     if failures:
         raise failures[0]
-    return max(sweep.codes if sweep else codes)
+    return max(codes)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""The jobs of a sweep, one after the other, in a folder that one process holds.
+"""The jobs of a sweep, in a folder that one process holds, and what came of them.
 
-A job that fails takes no other down; all rows so far stand in one table after each job.
+A job that fails takes no other down. This process alone writes the tables of all rows, whoever
+does the jobs.
 """
 
 from __future__ import annotations
@@ -10,30 +11,31 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pandas as pd
 
 from btgm_cli.cli.execute import EXIT_CODES, MISSED
-from btgm_cli.core import blame
+from btgm_cli.cli.work import do, is_finished
 from btgm_cli.core.durations import duration
-from btgm_cli.core.errors import BtgmError, SettingError, in_one_line
+from btgm_cli.core.errors import BtgmError, SettingError, WriteError
 from btgm_cli.core.results import Status
-from btgm_cli.store.decoded import DECODED, DecodedDraws, model_hash
+from btgm_cli.report.html import write_sweep_page
+from btgm_cli.store.decoded import DECODED
 from btgm_cli.store.lock import locked
-from btgm_cli.store.manifest import Manifest, read_manifest
-from btgm_cli.store.runs import read_summary
 from btgm_cli.store.sweeps import (
     INDEX,
     Found,
     Planned,
+    State,
     collect,
     holds_sweep,
     line_of,
-    note_failure,
+    state_of,
     write_plan,
 )
 
@@ -60,14 +62,16 @@ class Sweep:
         jobs: all of them, in order.
         resume: go on with the sweep there; else none may have begun there.
 
+    Attributes:
+        code: the exit code, once it has ended: that of the worst job.
+
     Raises:
         SettingError: on entry; the folder holds a sweep, or another process holds the folder.
     """
 
     def __init__(self, path: Path, jobs: Sequence[Planned], *, resume: bool = False) -> None:
-        self.path, self.jobs, self._resume = path, jobs, resume
-        self.codes = [0]
-        self._alike = Counter(model_hash(job.manifest) for job in jobs)
+        self.path, self.jobs, self._resume = path.absolute(), jobs, resume
+        self.code = 0
         self._seconds = list[float]()
         self._finished: dict[str, Found] = {}
         self._held = ExitStack()
@@ -87,51 +91,65 @@ class Sweep:
         traceback: TracebackType | None,
     ) -> None:
         with self._held:
+            way_on = f"btgm run resume={self.path} goes on"
             if error is None:
-                self._tell(collect(self.path, self.jobs, self._finished))
+                index = self.collect()
+                self.code = max(map(_code_of, index.to_dict("records")), default=0)
+                page, _ = write_sweep_page(self.path)
+                self._tell(index, page)
             elif isinstance(error, KeyboardInterrupt):
-                error.__notes__ = [f"btgm run resume={self.path} goes on"]
+                error.__notes__ = [way_on]
+            elif isinstance(error, WriteError):
+                error.__notes__ = [f"what was finished is kept, {way_on}"]
 
-    def run(self, number: int, execute: Callable[[], int]) -> None:
-        """Do a job; if it fails, keep the reason and go on."""
-        job, started = self.jobs[number], time.perf_counter()
-        print(f"\n{self._heading(number)}", flush=True)
-        folder = self.path / job.folder
+    def unfinished(self) -> list[int]:
+        """The jobs that are to be done, those that failed among them."""
+        return [k for k, job in enumerate(self.jobs) if not is_finished(self.folder(k), job)]
+
+    def folder(self, number: int) -> Path:
+        """Of a job."""
+        return self.path / self.jobs[number].folder
+
+    def has_ended(self, number: int) -> bool:
+        """Has a job finished, or failed?"""
         try:
-            self.codes.append(execute())
-        except (Exception, SystemExit) as error:
-            text = in_one_line(error) if isinstance(error, BtgmError) else blame.told(error)
-            print(f"btgm run: {text}", file=sys.stderr)
-            note_failure(folder, text)
-            self.codes.append(FAILED)
-        else:
-            note_failure(folder, None)
-        self._seconds.append(time.perf_counter() - started)
-        collect(self.path, self.jobs, self._finished)
+            return state_of(self.folder(number)) in (State.FINISHED, State.FAILED)
+        except BtgmError:
+            return False
 
-    def skip(self, number: int) -> None:
-        """Leave a finished job as it is; its verdict counts all the same."""
-        folder = self.path / self.jobs[number].folder
-        status = Status(read_summary(folder, read_manifest(folder))["status"])
-        self.codes.append(EXIT_CODES.get(status, MISSED))
+    def run(self, numbers: Sequence[int]) -> None:
+        """Do these jobs here, one after the other; if one fails, keep the reason and go on.
 
-    def decoded(self, manifest: Manifest) -> DecodedDraws | None:
-        """Where a job finds and keeps x; None where no other has the same model and draws."""
-        model = model_hash(manifest)
-        return DecodedDraws(self.path / DECODED, model) if self._alike[model] > 1 else None
+        Raises:
+            WriteError: there is no room for any.
+        """
+        for done, number in enumerate(numbers):
+            started = time.perf_counter()
+            print(f"\n{self._heading(number, len(numbers) - done)}", flush=True)
+            if reason := do(self.path, self.jobs, number):
+                print(f"btgm run: {reason}", file=sys.stderr)
+            self._seconds.append(time.perf_counter() - started)
+            self.collect()
 
-    def _heading(self, number: int) -> str:
+    def collect(self) -> pd.DataFrame:
+        """Write the tables anew; returns that of the jobs."""
+        return collect(self.path, self.jobs, self._finished)
+
+    def _heading(self, number: int, left: int) -> str:
         """Which job comes, and how long the rest will take by those that are done."""
-        n, own = len(self.jobs), self.jobs[number].manifest.overrides
-        others = [set(job.manifest.overrides) for job in self.jobs]
-        varying = [item for item in own if not all(item in other for other in others)]
-        line = f"job {number + 1} of {n}: {shlex.join(varying)}"
+        line = f"job {number + 1} of {len(self.jobs)}: {self.title(number)}"
         if not self._seconds:
             return line
-        left = sum(self._seconds) / len(self._seconds) * (n - number)
-        return f"{line} (some {duration(left)} left)"
+        seconds = sum(self._seconds) / len(self._seconds) * left
+        return f"{line} (some {duration(seconds)} left)"
 
-    def _tell(self, index: pd.DataFrame) -> None:
+    def title(self, number: int) -> str:
+        """What was typed for this job and not for all."""
+        others = [set(job.manifest.overrides) for job in self.jobs]
+        own = self.jobs[number].manifest.overrides
+        return shlex.join(item for item in own if not all(item in other for other in others))
+
+    def _tell(self, index: pd.DataFrame, page: Path) -> None:
         """How many jobs ended how, and what is wrong with the others."""
         ends = Counter(str(row["status"] or row["state"]) for row in index.to_dict("records"))
         counts = ", ".join(f"{n} {end}" for end, n in ends.most_common())
@@ -139,4 +157,11 @@ class Sweep:
         for row in index.to_dict("records"):
             if row["status"] != "ok":
                 print(line_of(row))
-        print(self.path / INDEX)
+        print(f"{self.path / INDEX}\n{page}")
+
+
+def _code_of(row: dict[Any, Any]) -> int:
+    """The exit code of a job, by its row of `index.csv`."""
+    if row["state"] != State.FINISHED:
+        return FAILED
+    return EXIT_CODES.get(Status(str(row["status"])), MISSED)

@@ -79,6 +79,7 @@ class WriteError(BtgmError):
     def __init__(self, path: Path | str, code: int) -> None:
         remedy = REMEDIES.get(code, "choose another place")
         super().__init__(f"{path}: cannot be written ({os.strerror(code)}); {remedy}")
+        self.no_room = remedy == NO_ROOM
 
 
 def reason_of(error: BaseException | None) -> int | None:

@@ -20,6 +20,10 @@ from btgm_cli.store.files import write_json
 LOCK, HOLDER = ".lock", ".lock.json"
 
 
+class InUseError(SettingError):
+    """Another process holds the folder."""
+
+
 @contextmanager
 def locked(path: Path, setting: str = "run directory") -> Iterator[None]:
     """Hold the folder `path`, which messages call by this setting; made if there is none.
@@ -28,7 +32,8 @@ def locked(path: Path, setting: str = "run directory") -> Iterator[None]:
     stands in a file beside, for those who wait. What a dead process left there is overwritten.
 
     Raises:
-        SettingError: another process holds it, or nobody can.
+        InUseError: another process holds it.
+        SettingError: nobody can hold it.
     """
     lock = FileLock(path / LOCK, timeout=0)
     try:
@@ -36,7 +41,7 @@ def locked(path: Path, setting: str = "run directory") -> Iterator[None]:
         lock.acquire()
     except Timeout:
         text = f"is in use by {_holder(path / HOLDER)}"
-        raise SettingError(setting, str(path), text) from None
+        raise InUseError(setting, str(path), text) from None
     except OSError as error:
         file = error.filename or path / LOCK
         text = f"cannot be held: {file} cannot be written ({error.strerror})"
@@ -47,6 +52,24 @@ def locked(path: Path, setting: str = "run directory") -> Iterator[None]:
     finally:
         (path / HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Does a process hold the folder now? It is left as it is."""
+    if not (path / LOCK).is_file():
+        return False
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def names_holder(path: Path) -> bool:
+    """Is a process at work there, or was it killed? Unlike of a lock, all file systems tell."""
+    return (path / HOLDER).is_file()
 
 
 def _identity() -> dict[str, str | int]:

@@ -85,11 +85,11 @@ def state_of(folder: Path) -> State:
     Raises:
         DataError: a damaged manifest.
     """
-    manifest = read_manifest(folder)
-    if manifest is not None and read_summary(folder, manifest) and manifest.files:
-        return State.FINISHED
     if (folder / FAILED).is_file():
         return State.FAILED
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest.files and read_summary(folder, manifest):
+        return State.FINISHED
     return State.WAITING if manifest is None else State.BEGUN
 
 
