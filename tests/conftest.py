@@ -30,17 +30,23 @@ def brief_lessons(monkeypatch):
     monkeypatch.setattr(guided_moves, "INNER", 20)
 
 
+WHOLE = (one_run.run_page, one_sweep.sweep_page)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_pages():
+    """Runs and sweeps end with empty pages: the charts take as long as a tiny run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_run, "run_page", lambda *told: "<!doctype html>")
+        patch.setattr(one_sweep, "sweep_page", lambda path: ("<!doctype html>", []))
+        yield
+
+
 @pytest.fixture
-def pages():
-    """For a test whose runs end with a page, as they do for users."""
-
-
-@pytest.fixture(autouse=True)
-def brief_pages(request, monkeypatch):
-    """The page that a run or a sweep ends with says nothing: its charts take as long as a tiny run."""
-    if "pages" not in request.fixturenames:
-        monkeypatch.setattr(one_sweep, "sweep_page", lambda path: ("<!doctype html>", []))
-        monkeypatch.setattr(one_run, "run_page", lambda *told: "<!doctype html>")
+def pages(monkeypatch):
+    """For a test whose runs and sweeps end with whole pages, as they do for users."""
+    monkeypatch.setattr(one_run, "run_page", WHOLE[0])
+    monkeypatch.setattr(one_sweep, "sweep_page", WHOLE[1])
 
 
 @pytest.fixture

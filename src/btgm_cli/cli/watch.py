@@ -8,8 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from btgm_cli.cli.forecast import duration
 from btgm_cli.cli.sweep import Sweep
+from btgm_cli.core.durations import duration
 from btgm_cli.core.errors import BtgmError
 from btgm_cli.store.lock import names_holder
 from btgm_cli.store.sweeps import line_of

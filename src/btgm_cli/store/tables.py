@@ -79,9 +79,10 @@ def require_columns(path: Path, table: pd.DataFrame, columns: list[str]) -> None
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as CSV, atomically, floats with every digit."""
+    """Write rows as CSV, atomically, floats with every digit; no rows leave the known columns."""
+    columns = None if rows else list(COLUMNS.get(path.name, {}))
     with replacing(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False)
 
 
 def finite_or_none(value: Any) -> Any:
