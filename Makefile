@@ -65,7 +65,8 @@ fig8: ## Fig. 8: the top 1e-4 of Wednesdays
 fig9: ## Fig. 9: uneven and flat weeks
 fig10: ## Fig. 10: a VAE refined by its discriminator (15 minutes)
 fig11: ## Fig. 11: how steep that discriminator is in z
-figures: $(FIGURES) ## All of these, into outputs/figures/ (an hour or more; QUICK=1: minutes)
+figures: $(STAMP) ## All of these as one sweep, and outputs/figures/index.html; again to go on (2 hours; QUICK=1: minutes)
+	$(BIN)/btgm figure all $(if $(filter 1,$(QUICK)),quick=true) $(ARGS)
 
 $(FIGURES): $(STAMP)
 	$(BIN)/btgm figure $@ $(if $(filter 1,$(QUICK)),quick=true)

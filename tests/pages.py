@@ -3,6 +3,7 @@
 import base64
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 VOID = {"meta", "link", "img", "input", "br"}
@@ -38,8 +39,13 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def checked(text: str) -> Page:
-    """The page, once it is known to be well-formed, self-contained and accessible."""
+def checked(text: str, beside: Path | None = None) -> Page:
+    """The page, once it is known to be well-formed, self-contained and accessible.
+
+    Args:
+        text: of the page.
+        beside: the folder whose files it may link to.
+    """
     page = Page(text)
     assert not page.faults
     assert not page.open
@@ -51,7 +57,8 @@ def checked(text: str) -> Page:
     assert len(ids) == len(set(ids))
     for _, attrs in page.elements:
         for name in {"src", "href", "srcset", "action"} & set(attrs):
-            assert attrs[name].startswith(("data:", "#")), attrs[name][:80]
+            kept = attrs[name].startswith(("data:", "#"))
+            assert kept or (beside and (beside / attrs[name]).is_file()), attrs[name][:80]
         if attrs.get("href", "").startswith("#"):
             assert attrs["href"][1:] in ids
     assert all(image["alt"].strip() for image in page.all("img"))
