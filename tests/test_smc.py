@@ -107,6 +107,18 @@ def test_the_order_of_questions_does_not_matter():
     assert second.at(3.0) == late
 
 
+def test_what_it_shows_to_learners_judges_nothing():
+    found = climb(Linear())
+    assert not len(found.passed().f)
+    found.at(1.0)
+    passed = found.passed()
+    held = torch.cat([rung.z.flatten(0, 1) for rung in found.ladder])
+    assert not (passed.z[:, None, 0] == held[None, :, 0]).any()
+    assert torch.equal(passed.f, Linear()(passed.z).double())
+    asked = found.f_evals - found.ladder[0].f.numel()
+    assert 0.3 * asked < len(passed.f) < asked
+
+
 def test_a_point_that_f_cannot_judge_is_never_moved_to():
     def cliff(x):
         return torch.where(x[:, 0] > 5, torch.nan, x[:, 0])

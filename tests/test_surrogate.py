@@ -19,7 +19,7 @@ from btgm_cli.tuned.mixture import Mixture
 from btgm_cli.tuned.regression import Pool, fit, joined
 from btgm_cli.tuning import Gradient, Tuning, fitting, learning
 from btgm_cli.tuning.algorithm import solve
-from btgm_cli.tuning.fitting import N_GUARD
+from btgm_cli.tuning.fitting import N_SIFTED
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.surrogate import ask
 from tests.oracle import Affine, unit_direction
@@ -60,10 +60,10 @@ class Counted:
 
 
 class ExactlyLinear(Acceptance):
-    """An acceptance whose s is f itself."""
+    """An acceptance whose s is f itself, by all of its networks."""
 
-    def predict(self, z):
-        return LATENT(z)
+    def each(self, z):
+        return LATENT(z).expand(2, -1)
 
 
 def tuned(criterion, target, settings=QUICK):
@@ -93,7 +93,7 @@ def test_each_evaluation_is_told_and_none_has_a_gradient():
     result = tuned(criterion, Target(betas=[1.0, 2.0]))
     assert criterion.asked == result.f_evals
     assert criterion.with_gradient == 0
-    each = QUICK.n_learn + N_GUARD + QUICK.n_eval
+    each = QUICK.n_learn + N_SIFTED + QUICK.n_eval
     assert [point.effort.f_evals for point in result.points] == [each, each]
     assert [point.effort.f_gradients for point in result.points] == [0, 0]
 
@@ -101,7 +101,7 @@ def test_each_evaluation_is_told_and_none_has_a_gradient():
 @pytest.mark.slow
 def test_where_the_reference_has_no_draws_of_p_they_are_paid_for_once():
     result = tuned(Linear(), Target(betas=[0.0, 0.5, 1.0]))
-    each = QUICK.n_learn + N_GUARD + QUICK.n_eval
+    each = QUICK.n_learn + N_SIFTED + QUICK.n_eval
     evals = [point.effort.f_evals for point in result.points]
     assert evals == [QUICK.n_eval, QUICK.n_reference + each, each]
 
@@ -157,10 +157,11 @@ def test_what_is_asked_are_draws_of_the_tilt_without_repeats():
 
 def test_most_of_what_is_asked_lies_where_what_was_learned_is_steep():
     class Step(Acceptance):
-        """s rises by 6 within a tenth of x₀ = 1."""
+        """s rises by 6 within a tenth of x₀ = 1; its networks differ by a fifth of it."""
 
-        def predict(self, z):
-            return 6 * torch.sigmoid(40 * (z[:, 0] - 1))
+        def each(self, z):
+            s = 6 * torch.sigmoid(40 * (z[:, 0] - 1))
+            return torch.stack([0.9 * s, 1.1 * s])
 
     acceptance = Step(DIM)
     acceptance.beta.fill_(1.0)
@@ -177,6 +178,38 @@ def test_most_of_what_is_asked_lies_where_what_was_learned_is_steep():
     assert near(border) > 4 * share
 
 
+def test_a_kl_is_told_by_draws_that_ask_nothing_of_f():
+    criterion = Counted(Linear())
+    result = tuned(criterion, Target(C_D=0.3), replace(QUICK, tolerance=0.03))
+    assert criterion.asked == result.f_evals
+    first, last = result.points[0], result.points[-1]
+    asked = QUICK.n_learn + N_SIFTED + QUICK.n_eval
+    assert {point.effort.f_evals for point in result.points[1:]} == {asked}
+    assert first.effort.f_evals == last.figures.moments.n == QUICK.n_eval
+    # The n draws whose f is known would leave √(2 KL / n).
+    assert last.figures.moments.kl_se < 0.6 * (2 * 0.3 / QUICK.n_eval) ** 0.5
+    assert abs(last.figures.moments.kl - 0.3) <= 0.03 * 0.3 + 4 * last.figures.moments.kl_se
+
+
+def test_what_p_was_asked_at_first_is_learned_from():
+    result = tuned(Linear(), Target(betas=[0.0, BETA]))
+    assert len(result.points[0].paid["f"]) == QUICK.n_eval
+
+
+def test_what_a_sampler_met_takes_part_in_the_fit():
+    z = MODEL.sample_prior(2000, derived_generator(3))
+    far = z[:1000] + 3 * unit_direction(DIM)
+    pool = Pool((z, LATENT(z)), climbed=(far, LATENT(far)))
+    (of_prior, n_prior), (met, n_met) = pool.sources()
+    assert torch.equal(of_prior[0], z)
+    assert torch.equal(met[0], far)
+    assert (n_prior + n_met, n_met > n_prior) == (regression.BATCH, True)
+    pool.add((z[:10], LATENT(z[:10])))
+    assert sum(n for _, n in pool.sources()) == regression.BATCH
+    pool.climbed[1][0] = torch.nan
+    assert not pool.is_finite
+
+
 def test_the_fit_is_near_f_where_the_tilt_is():
     z = MODEL.sample_prior(20_000, derived_generator(2))
     acceptance = Acceptance(DIM)
@@ -185,7 +218,7 @@ def test_the_fit_is_near_f_where_the_tilt_is():
     with torch.no_grad():
         error = acceptance.predict(fresh) - Linear()(fresh)
     assert error.square().mean().sqrt() < 0.1
-    assert not any(weight.requires_grad for weight in acceptance.net.parameters())
+    assert not any(weight.requires_grad for weight in acceptance.nets.parameters())
 
 
 def broken(x):

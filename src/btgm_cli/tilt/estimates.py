@@ -43,18 +43,24 @@ def moments_of_draws(beta: float, f: Tensor, log_ratio: Tensor) -> Moments:
     mean = f.mean()
     residual = f - mean
     loss = log_ratio - beta * f
+    kl, kl_se = mean_and_error(log_ratio)
     return Moments(
         beta=beta,
         mean=mean.item(),
         mean_se=_standard_error(f),
         var=residual.square().sum().item() / max(n - 1, 1),
         m3=residual.pow(3).mean().item(),
-        kl=log_ratio.mean().item(),
-        kl_se=_standard_error(log_ratio),
+        kl=kl,
+        kl_se=kl_se,
         loss=loss.mean().item(),
         loss_se=_standard_error(loss),
         n=n,
     )
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float]:
+    """The mean of independent values (n,) and its standard error."""
+    return values.mean().item(), _standard_error(values)
 
 
 def effective_sample_size(log_weights: Tensor) -> float:

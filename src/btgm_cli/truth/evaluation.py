@@ -18,6 +18,7 @@ from btgm_cli.tilt.estimates import (
     effective_sample_size,
     log_mean_weight,
     log_z_bound,
+    mean_and_error,
     moments_of_draws,
     pareto_smoothed,
 )
@@ -78,8 +79,12 @@ def evaluate_tilt(
     n: int,
     generator: torch.Generator,
     enough: Callable[[Moments], bool],
+    of_kl: bool = False,
 ) -> Evaluation:
-    """Figures of q̂ from fresh draws: rounds of n until `enough` says the errors are small."""
+    """Figures of q̂ from fresh draws: rounds of n until `enough` says the errors are small.
+
+    Where it is the KL's error that must be, `of_kl`, f is asked in the first round alone.
+    """
     model = tuned.model
     z_parts: list[Tensor] = []
     f_parts: list[Tensor] = []
@@ -98,8 +103,10 @@ def evaluate_tilt(
             p_parts.append(model.prior_log_prob(z).double())
         values, log_q, log_p = torch.cat(f_parts), torch.cat(q_parts), torch.cat(p_parts)
         moments = moments_of_draws(beta, values, log_q - log_p)
-        if enough(moments) or done == MOST_ROUNDS:
+        if of_kl or enough(moments) or done == MOST_ROUNDS:
             break
+    if of_kl:
+        moments = _kl_alone(tuned, moments, log_q - log_p, n, generator, enough)
     log_w = beta * values + log_p - log_q
     smoothed, k = pareto_smoothed(log_w)
     log_z, log_z_se = log_mean_weight(smoothed)
@@ -122,6 +129,27 @@ def evaluate_tilt(
         log_prob=log_q,
         tilted=beta * values + log_p,
     )
+
+
+def _kl_alone(
+    tuned: TunedModel,
+    moments: Moments,
+    log_ratio: Tensor,
+    n: int,
+    generator: torch.Generator,
+    enough: Callable[[Moments], bool],
+) -> Moments:
+    """These moments with a KL of more draws, rounds of n, until there are enough: they need no f.
+
+    L(β) stays that of the draws whose f is known.
+    """
+    ratios = [log_ratio]
+    while not enough(moments) and len(ratios) < MOST_ROUNDS:
+        z, log_q = tuned.draw(n, generator)
+        ratios.append((log_q - tuned.model.prior_log_prob(z)).double())
+        kl, kl_se = mean_and_error(torch.cat(ratios))
+        moments = replace(moments, kl=kl, kl_se=kl_se)
+    return moments
 
 
 def compare(
@@ -166,6 +194,8 @@ def examine(
     generator: Callable[[str], torch.Generator],
     enough: Callable[[Moments], bool] = lambda _: True,
     keep: Callable[[Tensor, Tensor], None] = lambda z, f: None,
+    *,
+    of_kl: bool = False,
 ) -> Figures:
     """Hold a tuned model, however it came about, against the exact tilt.
 
@@ -178,8 +208,9 @@ def examine(
         generator: one for each of the purposes "evaluation", "compare" and "fresh".
         enough: are the errors of these moments small enough?
         keep: given the draws of q̂ and their f, which have been paid for.
+        of_kl: is it the KL's error alone that `enough` asks for?
     """
-    evaluation = evaluate_tilt(tuned, f, beta, n, generator("evaluation"), enough)
+    evaluation = evaluate_tilt(tuned, f, beta, n, generator("evaluation"), enough, of_kl)
     keep(evaluation.z, evaluation.f.to(evaluation.z))
     own = reference.at(beta)
     found = sharpened(

@@ -89,7 +89,7 @@ class GuidedMoves:
         steps = max(1, min(STEPS, n // PARTICLES_A_STEP))
         if self._guide is None:
             z = pool.prior[0]
-            self._guide = Acceptance(z.shape[-1]).to(z.device)
+            self._guide = Acceptance(z.shape[-1], members=1).to(z.device)
             steps *= FIRST
         fit(self._guide, pool, beta, steps, generator)
         return self._guide

@@ -84,8 +84,11 @@ def prices(
 
 
 def _shown(reference: ReferenceSource) -> int:
-    """Draws of p with f that a reference lets q̂ learn from."""
-    return reference.prior.shown().f_evals if isinstance(reference, Estimated) else 0
+    """Evaluations of f that a reference lets q̂ learn from: draws of p, and what its SMC met."""
+    if not isinstance(reference, Estimated):
+        return 0
+    passed = len(reference.smc.passed().f) if reference.has_climbed else 0
+    return reference.prior.shown().f_evals + passed
 
 
 def evaluations(effort: Effort) -> int:

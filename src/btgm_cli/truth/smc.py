@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from btgm_cli.core.results import Particles, Reference
-from btgm_cli.tilt.bisection import bisect, half
-from btgm_cli.tilt.estimates import few_repeats, pareto_k, systematic
+from btgm_cli.tilt.estimates import few_repeats, systematic
 from btgm_cli.truth.moves import Moves, ParticleCriterion, memory
+from btgm_cli.truth.stepping import safe_step, tame_step
 
 POPULATIONS = 8
 """Independent repeats; enough to tell an error from."""
@@ -32,9 +32,6 @@ LARGEST_LOG_Z_SE = 0.1
 
 RUNG_ESS = 0.8
 """Share of the particles that stays effective from one tilt of the ladder to the next."""
-
-LARGEST_RUNG_K = 0.3
-"""Pareto k̂ of the weights of the first step, which of many draws keeps few."""
 
 MOST_RUNGS = 500
 
@@ -127,6 +124,7 @@ class TemperedSMC:
     ) -> None:
         self._f, self._moves, self._generator = f, moves, generator
         self._particles = particles
+        self._asked: list[Particles] = []
         self.f_evals = 0
         if start is None or len(start.f) < populations * particles:
             z = p.sample_prior(populations * particles, generator)
@@ -225,9 +223,9 @@ class TemperedSMC:
         """Add a rung: reweight as far as is safe, resample, and move until forgotten."""
         rung = self.ladder[-1]
         # A rung with more particles than the next can afford to lose as many.
-        step = _safe_step(rung.f, RUNG_ESS * self._particles / rung.f.shape[-1])
+        step = safe_step(rung.f, RUNG_ESS * self._particles / rung.f.shape[-1])
         if rung.f.shape[-1] > self._particles:
-            step = _tame_step(rung.f.flatten(), step)
+            step = tame_step(rung.f.flatten(), step)
         log_w = step * rung.f
         log_z = rung.log_z + torch.logsumexp(log_w, -1) - math.log(log_w.shape[-1])
         rows = [
@@ -238,15 +236,34 @@ class TemperedSMC:
         beta = rung.beta + step
         z, f = both[..., :-1].to(rung.z), both[..., -1]
         z_new, f_new = self._moves(
-            beta, z.flatten(0, 1), f.flatten(), self._evaluate, self._generator
+            beta, z.flatten(0, 1), f.flatten(), self._asked_of_moves, self._generator
         )
         kept = max(rung.memory, memory(f.flatten(), f_new))
         new = Rung(beta, z_new.view_as(z), f_new.view_as(f), log_z, self.f_evals, kept)
         self.ladder.append(new)
 
+    def passed(self) -> Particles:
+        """What moves have asked for f and no rung holds: refused proposals and places left since.
+
+        z (n, D) and f (n,), finite. A model that learns from these is judged by the rungs.
+        """
+        if not self._asked:
+            first = self.ladder[0]
+            return Particles(first.z[0, :0], first.f[0, :0])
+        z = torch.cat([asked.z for asked in self._asked])
+        f = torch.cat([asked.f for asked in self._asked])
+        held = torch.cat([rung.z[..., 0].flatten() for rung in self.ladder[1:]])
+        left = torch.isfinite(f) & ~torch.isin(z[:, 0], held)
+        return Particles(z[left], f[left])
+
     def _evaluate(self, z: Tensor) -> Tensor:
         self.f_evals += z.shape[0]
         return self._f(z).double()
+
+    def _asked_of_moves(self, z: Tensor) -> Tensor:
+        f = self._evaluate(z)
+        self._asked.append(Particles(z, f))
+        return f
 
 
 def why_unreliable(log_z_se: float) -> str:
@@ -254,35 +271,6 @@ def why_unreliable(log_z_se: float) -> str:
     if log_z_se <= LARGEST_LOG_Z_SE:
         return "the particles of the tempered SMC have not mixed, or too few are effective"
     return f"log Z is known to ± {log_z_se:.2g} nats only"
-
-
-def _safe_step(f: Tensor, share: float) -> float:
-    """The Δβ at which the least effective population keeps this share of its particles."""
-
-    def effective(step: float) -> float:
-        log_w = step * f
-        log_ess = 2 * torch.logsumexp(log_w, -1) - torch.logsumexp(2 * log_w, -1)
-        return log_ess.exp().min().item() / f.shape[-1]
-
-    spread = max(f.std().item(), 1e-300)
-    low, high = 0.0, 1.0 / spread
-    while effective(high) > share and high * spread < 1e6:
-        low, high = high, 2 * high
-    return half(*bisect(lambda step: effective(step) > share, low, high, 40))
-
-
-def _tame_step(f: Tensor, most: float) -> float:
-    """The largest Δβ, up to `most`, at which the weights e^{Δβ f} have a variance, and to spare.
-
-    Of many draws a few effective ones may seem enough, where f grows without bound; what is yet to
-    come of such a tail is not in the spread of the populations.
-    """
-
-    def tame(step: float) -> bool:
-        return pareto_k(step * f) <= LARGEST_RUNG_K
-
-    # Never far below: where most of the tail is equal no k̂ tells anything.
-    return most if tame(most) else half(*bisect(tame, most / 4, most, 12))
 
 
 def _unknown(found: Reference) -> Reference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +16,10 @@ Pairs = tuple[Tensor, Tensor]
 PRIOR_SHARE = 0.35
 """Share of p's draws in each batch; the others were asked for."""
 
-BATCH, FIRST_RATE, RATE = 1024, 8e-3, 6e-3
+CLIMBED_SHARE = 0.3
+"""Share of what a sampler met on its way to the tilt, where one was on its way."""
+
+BATCH, FIRST_RATE, RATE = 512, 8e-3, 6e-3
 
 WEIGHT_DECAY = 0.1
 """AdamW's. Without it s forgets in wide spaces what it was not asked: at 32 dimensions p·exp(βs)
@@ -31,10 +35,13 @@ class Pool:
     Args:
         prior: draws of p with their f.
         asked: what was asked for before.
+        climbed: what a sampler has met on its way to the tilt; None where none was on its way.
     """
 
-    def __init__(self, prior: Pairs, asked: Sequence[Pairs] = ()) -> None:
-        self.prior, self.asked = prior, list(asked)
+    def __init__(
+        self, prior: Pairs, asked: Sequence[Pairs] = (), climbed: Pairs | None = None
+    ) -> None:
+        self.prior, self.asked, self.climbed = prior, list(asked), climbed
 
     def add(self, pairs: Pairs) -> None:
         """Keep what was asked for."""
@@ -42,19 +49,29 @@ class Pool:
 
     def sources(self) -> list[tuple[Pairs, int]]:
         """Where a batch comes from, with how many of each."""
-        if not self.asked:
-            return [(self.prior, BATCH)]
-        of_prior = round(PRIOR_SHARE * BATCH)
-        return [(self.prior, of_prior), (joined(self.asked), BATCH - of_prior)]
+        found = []
+        if self.climbed is not None:
+            share = CLIMBED_SHARE if self.asked else 1 - PRIOR_SHARE
+            found.append((self.climbed, round(share * BATCH)))
+        if self.asked:
+            share = 1 - PRIOR_SHARE - (0.0 if self.climbed is None else CLIMBED_SHARE)
+            found.append((joined(self.asked), round(share * BATCH)))
+        return [(self.prior, BATCH - sum(n for _, n in found)), *found]
 
     @property
     def is_finite(self) -> bool:
         """Is f a number wherever it was asked?"""
-        return all(bool(torch.isfinite(f).all()) for _, f in [self.prior, *self.asked])
+        known = [self.prior, *self.asked, *([] if self.climbed is None else [self.climbed])]
+        return all(bool(torch.isfinite(f).all()) for _, f in known)
 
 
 def fit(
-    acceptance: Acceptance, pool: Pool, beta: float, steps: int, generator: torch.Generator
+    acceptance: Acceptance,
+    pool: Pool,
+    beta: float,
+    steps: int,
+    generator: torch.Generator,
+    typical: float | None = None,
 ) -> None:
     """Fit s, in place, to the pool: Adam on Huber's loss of β(s − f), where q_β has mass.
 
@@ -67,29 +84,31 @@ def fit(
         beta: the tilt.
         steps: of Adam.
         generator: of the batches.
+        typical: E f of the tilt, where it is known better than by the pool.
     """
     fresh = acceptance.beta.item() == 0.0
     if fresh:
         acceptance.center.copy_(pool.prior[1].double().mean())
         acceptance.scale.copy_(pool.prior[1].double().std().clamp(min=1e-12))
     acceptance.beta.fill_(beta)
-    top, sources = typical(pool, beta), pool.sources()
-    acceptance.net.requires_grad_(True)
+    top = _typical(pool, beta) if typical is None or math.isnan(typical) else typical
+    sources = pool.sources()
+    acceptance.nets.requires_grad_(True)
     optimizer = torch.optim.AdamW(
-        acceptance.net.parameters(), fused=True, weight_decay=WEIGHT_DECAY
+        acceptance.nets.parameters(), fused=True, weight_decay=WEIGHT_DECAY
     )
     rate = one_cycle(optimizer, FIRST_RATE if fresh else RATE, steps)
     for _ in range(steps):
         z, f = joined([some(pairs, n, generator) for pairs, n in sources])
-        loss = _loss(acceptance.predict(z), f, beta, top)
+        loss = _loss(acceptance.each(z), f, beta, top)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         rate.step()
-    acceptance.net.requires_grad_(False)  # the flow's gradient passes through s, and stops there
+    acceptance.nets.requires_grad_(False)  # the flow's gradient passes through s, and stops there
 
 
-def typical(pool: Pool, beta: float) -> float:
+def _typical(pool: Pool, beta: float) -> float:
     """The f that draws of the tilt have: of those asked last, or by the weights of p's."""
     if pool.asked:
         return pool.asked[-1][1].double().mean().item()
@@ -124,5 +143,5 @@ def _loss(s: Tensor, f: Tensor, beta: float, top: float) -> Tensor:
     with torch.no_grad():
         above = beta * (torch.maximum(s, f) - top)
         weight = (above / 2).exp().clamp(LEAST_WEIGHT, 1.0)
-    error = nn.functional.huber_loss(beta * s, beta * f, delta=0.5, reduction="none")
-    return (weight * error).mean()
+    error = nn.functional.huber_loss(beta * s, beta * f.expand_as(s), delta=0.5, reduction="none")
+    return (weight * error).mean(-1).sum()  # each network by itself

@@ -155,7 +155,7 @@ def solve(
     trace: list[dict[str, Any]] = []
     tilt: Tilt | None = strategy.first(visits)
     while tilt is not None:
-        point = visits.visit(tilt.beta, tilt.enough)
+        point = visits.visit(tilt.beta, tilt.enough, of_kl=tilt.of_kl)
         row = _trace_row(len(trace), point)
         tilt = None
         if not hopeless(point):

@@ -43,6 +43,9 @@ N_CALIBRATE = 100_000
 """Draws behind the level and E[a]; leaves an error of log E[a] below 0.01."""
 
 N_GUARD = 2000
+"""Draws with the true f that tell whether the flow needs acceptance."""
+
+N_SIFTED = 500
 """Draws with the true f that tell whether acceptance helps at all."""
 
 NEGLIGIBLE = 12.0
@@ -98,12 +101,13 @@ def _descend(
     """
     of_prior = round(PRIOR_SHARE * BATCH / 2)
     sizes = (BATCH - 2 * of_prior, of_prior, of_prior)
-    optimizer = torch.optim.Adam(acceptance.net.parameters(), lr=LEARNING_RATE, fused=True)
+    optimizer = torch.optim.Adam(acceptance.nets.parameters(), lr=LEARNING_RATE, fused=True)
     rate = one_cycle(optimizer, LEARNING_RATE, steps)
     for _ in range(steps):
         parts = [some(pairs, n, generator) for pairs, n in zip(sources, sizes, strict=True)]
         z, f = (torch.cat(both) for both in zip(*parts, strict=True))
-        loss = nn.functional.huber_loss(beta * acceptance.predict(z), beta * f, delta=0.5)
+        s = acceptance.each(z)
+        loss = nn.functional.huber_loss(beta * s, beta * f.expand_as(s), delta=0.5)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -158,19 +162,19 @@ def calibrate(
     blocks = [weighted(acceptance, mixture, BLOCK, generator) for _ in range(N_CALIBRATE // BLOCK)]
     log_weight = torch.cat([log_weight for _, log_weight in blocks])
     level = choose_level(log_weight, least_share, GOOD_ENOUGH)
-    offered, of_guard = weighted(acceptance, mixture, N_GUARD, generator)
+    offered, of_guard = weighted(acceptance, mixture, N_SIFTED, generator)
     tilt = acceptance.beta * evaluate(f, offered.z).double()
     log_flow = offered.log_flow.double()
     sifted = _loss(log_acceptance(of_guard, level), tilt - mixed(log_flow))
-    plain = (log_flow - tilt)[_of_prior(N_GUARD) :].mean()
+    plain = (log_flow - tilt)[_of_prior(N_SIFTED) :].mean()
     if not sifted < plain:
         acceptance.open()
-        return N_GUARD
+        return N_SIFTED
     share, error = share_and_error(log_acceptance(log_weight, level))
     acceptance.level.fill_(level)
     acceptance.log_mean.fill_(math.log(share))
     acceptance.log_mean_se.fill_(error / share)
-    return N_GUARD
+    return N_SIFTED
 
 
 def weighted(

@@ -46,3 +46,11 @@ class KnownOfPrior:
             self._pairs = z, evaluate(self.f, z)
         cost, self.charged = 0 if self.charged else n, True
         return self._pairs, cost
+
+
+def climbed(reference: ReferenceSource) -> Pairs | None:
+    """What the reference's SMC has met on its way so far, beside what judges; None without one."""
+    if not isinstance(reference, Estimated) or not reference.has_climbed:
+        return None
+    passed = reference.smc.passed()
+    return (passed.z, passed.f.to(passed.z)) if len(passed.f) else None

@@ -18,8 +18,10 @@ from btgm_cli.tuning.settings import Tuning
 from btgm_cli.tuning.surrogate import ROUNDS, Surrogate, ask, state_of
 from btgm_cli.tuning.training import Training, train
 
-FIRST = 2
-"""A first fit, to draws of p, takes so many times the steps of a later one."""
+FIRST, LATER = 2.0, 0.7
+"""Steps of a fit for each step of the flow's training: of the first one, to draws of p, and of the
+later ones. Longer fits bring p·exp(βs) 0.01 nats nearer on the default path, and heavier weights:
+at β = 1 an effective share of 0.24 in place of 0.35."""
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Lesson:
         f: the latent criterion f̂, with its model.
         acceptance: whose network s is fitted; it was calibrated for another β, if at all.
         pool: what was paid for before.
+        typical: E f of the exact tilt, as far as the reference knows it.
         training: of the flow, fresh.
         settings: sizes, and the batches of the flow's training.
         generator: one for each purpose.
@@ -40,6 +43,7 @@ class Lesson:
     f: LatentCriterion
     acceptance: Acceptance
     pool: Pool
+    typical: float
     training: Training
     settings: Tuning
     generator: Callable[..., torch.Generator]
@@ -81,7 +85,7 @@ class Lesson:
         generator = self.generator("surrogate", number)
         if self.pool.is_finite:
             if self.acceptance.beta.item() == 0.0:
-                fit(self.acceptance, self.pool, beta, FIRST * steps, generator)
+                self._fit(FIRST * steps, generator)
             self.acceptance.beta.fill_(beta)
             mixture = Mixture(self.f.model, self.training.flow)
             n = math.ceil(self.settings.n_learn / ROUNDS)
@@ -89,8 +93,12 @@ class Lesson:
                 self._learn(pairs)
         self.training.finite = self.pool.is_finite
         if self.training.finite:
-            fit(self.acceptance, self.pool, beta, steps, generator)
+            self._fit(LATER * steps, generator)
         self.rounds = number
+
+    def _fit(self, steps: float, generator: torch.Generator) -> None:
+        beta = self.training.schedule.beta
+        fit(self.acceptance, self.pool, beta, math.ceil(steps), generator, self.typical)
 
     def _learn(self, pairs: Pairs) -> None:
         self.paid.append(pairs)
@@ -105,7 +113,7 @@ class Lesson:
         """Go on from a state that `state_dict` gave."""
         self.training.load(state)
         self.acceptance.load_state_dict(state["acceptance"])
-        self.acceptance.net.requires_grad_(False)
+        self.acceptance.nets.requires_grad_(False)
         self.rounds = state["rounds"]
         self._learn(pairs_of(state["paid"], self.acceptance.center.device))
 

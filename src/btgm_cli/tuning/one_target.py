@@ -46,7 +46,7 @@ class OneTarget:
 
     def first(self, visits: Visits) -> Tilt:
         """P itself."""
-        return Tilt(0.0, self._precise)
+        return self._tilt(0.0)
 
     def next(self, visits: Visits) -> Tilt | None:
         """Where the search sends us from the last point."""
@@ -58,7 +58,7 @@ class OneTarget:
         self._search, self._state = search, _state(search, moments)
         if self._most or search.converged or search.updates >= self.max_updates:
             return None
-        return Tilt(search.beta, self._precise)
+        return self._tilt(search.beta)
 
     def _begun(self, moments: Moments, visits: Visits) -> Search:
         """The search at p: the reference knows where to begin, if it sees as far."""
@@ -97,6 +97,9 @@ class OneTarget:
         if right and not self._search.converged:
             verdict = UNFINISHED
         return Outcome(verdict, f"{text}; {verdict.reason}" if verdict.reason else text)
+
+    def _tilt(self, beta: float) -> Tilt:
+        return Tilt(beta, self._precise, of_kl=self.goal.quantity is Quantity.KL)
 
     def _precise(self, moments: Moments) -> bool:
         """Is the Monte-Carlo error small beside what the target allows?"""

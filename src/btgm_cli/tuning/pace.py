@@ -59,7 +59,7 @@ def pace_of(problem: Problem, beta: float, evaluation: float | None = None) -> P
     generator = derived_generator(problem.seed, "pace", device=problem.device)
     model, settings, flow = problem.f.model, problem.settings, deepcopy(problem.flow)
     acceptance = Acceptance(model.latent_dim, problem.seed).to(problem.device)
-    acceptance.net.requires_grad_(False)
+    acceptance.nets.requires_grad_(False)
     surrogate, mixture = Surrogate(model, acceptance), Mixture(model, flow)
     training = Training(flow, settings, Schedule(0.0, beta, MANY), generator)
     z = model.sample_prior(N_TIMED, generator)

@@ -22,10 +22,12 @@ class Tilt:
     Args:
         beta: β.
         enough: are the errors of these moments small enough?
+        of_kl: is it the KL's error alone that this asks for?
     """
 
     beta: float
     enough: Callable[[Moments], bool] = lambda _: True
+    of_kl: bool = False
 
 
 @dataclass(frozen=True)

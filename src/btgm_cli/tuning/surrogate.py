@@ -31,8 +31,9 @@ OFFERED = 10
 """Draws of which one is asked, chosen by its weight for the tilt by s."""
 
 BORDER_SHARE = 0.8
-"""Of what is asked, chosen where s is steep: at the border of a class it is soon a nat off. So
-p·exp(βs) is 0.117 nats from a classifier's tilt at β = 1 in 32 dimensions, 0.183 without."""
+"""Of what is asked, chosen where s is steep and its networks differ: at the border of a class it
+is soon a nat off. So p·exp(βs) is 0.117 nats from a classifier's tilt at β = 1 in 32 dimensions,
+0.183 without."""
 
 
 class Surrogate:
@@ -61,7 +62,7 @@ def ask(
     """n draws with their f̂, without repeats: those at borders, then those of the tilt by s.
 
     They are chosen among draws of the mixture m by the weight p e^{βs} / m (Efraimidis & Spirakis
-    2006), at borders times |∇s|.
+    2006), at borders times |∇s| and the spread of the networks whose mean s is.
     """
     blocks = [
         weighted(acceptance, mixture, min(BLOCK, OFFERED * n - done), generator)
@@ -70,7 +71,7 @@ def ask(
     z = torch.cat([offered.z for offered, _ in blocks])
     log_weight = torch.cat([log_weight for _, log_weight in blocks])
     of_tilt = _chosen(log_weight, n - round(BORDER_SHARE * n), generator)
-    log_weight += torch.cat([_steepness(acceptance, part) for part in z.split(BLOCK)]).log()
+    log_weight += torch.cat([_doubt(acceptance, part) for part in z.split(BLOCK)]).log()
     log_weight[of_tilt] = -math.inf
     at_border = _chosen(log_weight, n - len(of_tilt), generator)
     return [(z[rows], evaluate(f, z[rows])) for rows in (at_border, of_tilt) if len(rows)]
@@ -84,13 +85,14 @@ def _chosen(log_weight: Tensor, n: int, generator: torch.Generator) -> Tensor:
     return (log_weight - (-uniform.log()).log()).topk(n).indices
 
 
-def _steepness(acceptance: Acceptance, z: Tensor) -> Tensor:
-    """|∇s| at z (n, D), shape (n,), float64."""
+def _doubt(acceptance: Acceptance, z: Tensor) -> Tensor:
+    """|∇s| times the spread of the networks of s, at z (n, D), shape (n,), float64."""
     with torch.enable_grad():
         z = z.detach().requires_grad_(True)
-        (slope,) = torch.autograd.grad(acceptance.predict(z).sum(), z)
-    steepness: Tensor = slope.norm(dim=-1).double().clamp(min=1e-30)  # nowhere left out
-    return steepness
+        each = acceptance.each(z)
+        (slope,) = torch.autograd.grad(each.mean(0).sum(), z)
+    doubt: Tensor = slope.norm(dim=-1).double() * each.detach().double().std(0)
+    return doubt.clamp(min=1e-30)  # nowhere left out
 
 
 def state_of(parts: list[Pairs]) -> State:

@@ -19,7 +19,7 @@ from btgm_cli.truth.references import reference_for
 from btgm_cli.truth.verdict import judge
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.model import TunedModel
-from btgm_cli.tuned.regression import Pairs, Pool
+from btgm_cli.tuned.regression import Pairs, Pool, joined
 from btgm_cli.tuning.fitting import (
     N_GUARD,
     STEPS,
@@ -27,7 +27,7 @@ from btgm_cli.tuning.fitting import (
     fit_acceptance,
     is_needed,
 )
-from btgm_cli.tuning.known import KnownOfPrior
+from btgm_cli.tuning.known import KnownOfPrior, climbed
 from btgm_cli.tuning.learning import Lesson, pairs_of
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.resumed import require_same
@@ -68,11 +68,17 @@ class Visits:
         self._passes, self._journal, self._observe = passes, journal, observe
         self._known = self._known_of_prior()
         self._asked: list[Pairs] = []
+        self._of_p: list[Pairs] = []
 
     @property
     def tuned(self) -> TunedModel:
         """The tuned model as it stands."""
         return TunedModel(self.f.model, self.flow, self.acceptance)
+
+    @property
+    def _learns_first(self) -> bool:
+        """Does the flow follow what was learned of f?"""
+        return bool(self.acceptance) and self.settings.gradient is Gradient.SURROGATE
 
     @property
     def reference(self) -> ReferenceSource:
@@ -93,7 +99,7 @@ class Visits:
     ) -> None:
         """Go on with another sum of the same terms, and its exact tilt."""
         self.f, self._reference, self.weights = f, reference, weights
-        self._known, self._asked = self._known_of_prior(), []
+        self._known, self._asked, self._of_p = self._known_of_prior(), [], []
 
     def remembering(self, f: LatentCriterion, *weights: float) -> LatentCriterion:
         """F, evaluated once alone where the journal keeps what has been paid for.
@@ -104,8 +110,10 @@ class Visits:
         """
         return f.remembering(self._journal.paid if self._journal else None, *weights)
 
-    def visit(self, beta: float, enough: Callable[[Moments], bool]) -> PathPoint:
-        """Tune at β, warm-started from the last point, and judge it; or take it as finished.
+    def visit(
+        self, beta: float, enough: Callable[[Moments], bool], *, of_kl: bool = False
+    ) -> PathPoint:
+        """Tune at a `strategy.Tilt`, warm-started, and judge it; or take it as finished.
 
         Raises:
             SettingError: what the journal has in this place is another tilt.
@@ -117,12 +125,13 @@ class Visits:
             require_same(point, index, (beta, *self.weights), self.settings, self.acceptance)
             self._take_over(point)
         else:
-            point = self._tune_at(index, beta, enough)
+            point = self._tune_at(index, beta, enough, of_kl)
             if self._journal:
                 self._journal.add_point(index, point)
         self.points.append(point)
         if point.paid:
-            self._asked.append(pairs_of(point.paid, self._problem.device))
+            kept = self._asked if point.effort.steps else self._of_p
+            kept.append(pairs_of(point.paid, self._problem.device))
         return point
 
     def _take_over(self, point: PathPoint) -> None:
@@ -130,11 +139,12 @@ class Visits:
         self.flow.load_state_dict(point.flow_state)
         if self.acceptance:
             self.acceptance.load_state_dict(point.acceptance_state)
-            fitted = self.acceptance.beta.item() == point.beta != 0
-            self._known.charged = self._known.charged or fitted
+            self._known.charged |= self.acceptance.beta.item() == point.beta != 0
         self.reference.at(point.beta)  # what it spends depends on what it has been asked
 
-    def _tune_at(self, index: int, beta: float, enough: Callable[[Moments], bool]) -> PathPoint:
+    def _tune_at(
+        self, index: int, beta: float, enough: Callable[[Moments], bool], of_kl: bool
+    ) -> PathPoint:
         started = time.perf_counter()
         # Nothing to learn at β = 0 while the flow is still the identity.
         untouched = beta == 0 and not any(point.effort.steps for point in self.points)
@@ -149,6 +159,7 @@ class Visits:
             lambda purpose: self.generator(purpose, index),
             enough,
             lambda z, f: paid.append((z, f)),
+            of_kl=of_kl,
         )
         effort = Effort(
             steps=trained.steps,
@@ -164,13 +175,13 @@ class Visits:
             weights=self.weights,
             flow_state=self.flow.snapshot(),
             acceptance_state=self.acceptance.snapshot() if self.acceptance else {},
-            paid=state_of(paid) if trained.paid else {},
+            paid=state_of(paid) if self._learns_first else {},
         )
 
     def _train(self, index: int, beta: float) -> Trained:
         """Train the flow and fit the acceptance."""
         training, settings = self._training(index, beta)
-        if self.acceptance and settings.gradient is Gradient.SURROGATE:
+        if self.acceptance and self._learns_first:
             return self._learn_first(self.acceptance, index, training, settings)
         if checkpoint := self._checkpoint(index):
             training.load(checkpoint)
@@ -190,11 +201,13 @@ class Visits:
         self, acceptance: Acceptance, index: int, training: Training, settings: Tuning
     ) -> Trained:
         """Learn f, let the flow follow what was learned, and calibrate the acceptance."""
+        exact = self.reference.at(training.schedule.beta)
         prior, evals = self._known.shared(self.reference, self.settings.n_reference)
         lesson = Lesson(
             self.f,
             acceptance,
-            Pool(prior, self._asked),
+            Pool(joined([prior, *self._of_p]), self._asked, climbed(self.reference)),
+            exact.mean,
             training,
             settings,
             lambda *purpose: self.generator(*purpose, index),

@@ -14,8 +14,8 @@ from btgm_cli.core.target import Target
 from btgm_cli.truth.evaluation import MOST_ROUNDS
 from btgm_cli.truth.price import GRADIENT, SMC_PARTICLES, by_rejection
 from btgm_cli.truth.smc import POPULATIONS, RUNG_ESS
-from btgm_cli.tuning.fitting import N_CALIBRATE, N_GUARD, N_PRIOR, N_SCREENED, STEPS
-from btgm_cli.tuning.learning import FIRST
+from btgm_cli.tuning.fitting import N_CALIBRATE, N_GUARD, N_PRIOR, N_SCREENED, N_SIFTED, STEPS
+from btgm_cli.tuning.learning import FIRST, LATER
 from btgm_cli.tuning.pace import Pace
 from btgm_cli.tuning.settings import FirstBeta, Gradient, Tuning
 from btgm_cli.tuning.sight import Sight
@@ -111,12 +111,12 @@ class Plan:
             trainings = sum(beta > 0 for beta in target.path)
             return cls(trainings, settings.n_eval * len(target.path), settings, of_prior)
         trainings, each = TRAININGS[settings.first_beta], settings.n_eval
-        # The error that the tolerance asks for, as if f were normal: then log q/p has variance
-        # 2 KL, and (C_f − E_p f)² = 2 KL Var f. p's own KL is known without error.
-        needed = (2 if target.C_f is not None else 8) / (settings.tolerance**2 * max(kl, 1e-9))
+        if target.C_f is None:  # a KL is told by draws whose f nobody asks for
+            return cls(trainings, (trainings + 1) * each, settings, of_prior)
+        # The error that the tolerance asks for, as if f were normal: (C_f − E_p f)² = 2 KL Var f.
+        needed = 2 / (settings.tolerance**2 * max(kl, 1e-9))
         rounds = min(MOST_ROUNDS, math.ceil(needed / each))
-        of_p = each * (rounds if target.C_f is not None else 1)
-        return cls(trainings, of_p + trainings * rounds * each, settings, of_prior)
+        return cls(trainings, (trainings + 1) * rounds * each, settings, of_prior)
 
     @property
     def steps(self) -> int:
@@ -128,12 +128,12 @@ class Plan:
         """Of f, in all."""
         settings = self.settings
         if settings.gradient is Gradient.SURROGATE:
-            each = settings.n_learn + N_GUARD
+            each = settings.n_learn + N_SIFTED
             return self.judged + self.of_prior + self.trainings * each
         weight = 1 if settings.gradient is Gradient.SCORE else GRADIENT
         spent = self.judged + weight * self.steps * settings.batch_size
         if settings.min_acceptance_rate < 1:
-            spent += N_PRIOR + self.trainings * (2 * N_GUARD + N_SCREENED)
+            spent += N_PRIOR + self.trainings * (N_GUARD + N_SIFTED + N_SCREENED)
         return spent
 
     def seconds(self, pace: Pace) -> float:
@@ -141,10 +141,10 @@ class Plan:
         return self.steps * pace.step + self._fits * pace.fit + self._draws * pace.draw
 
     @property
-    def _fits(self) -> int:
+    def _fits(self) -> float:
         """Steps of the fit of what is learned of f."""
         if self.settings.gradient is Gradient.SURROGATE:
-            return ROUNDS * self.steps + FIRST * self.settings.first_steps
+            return ROUNDS * LATER * self.steps + FIRST * self.settings.first_steps
         return STEPS * self.steps if self.settings.min_acceptance_rate < 1 else 0
 
     @property
@@ -168,6 +168,8 @@ def ways(seen: Sight, plan: Plan, pace: Pace) -> list[Way]:
     smc = climb(seen) / SMC_SHARE
     rejection = by_rejection(1.0, seen.log_rejection, 0.0)
     before, draw = plan.evaluations, 1 / TUNED_SHARE
+    if not seen.clear:  # the reference climbs, and tuning learns from what that meets
+        before += climb(seen) * plan.settings.n_particles
     return [
         Way(
             Method.REJECTION,
