@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,8 +15,10 @@ from btgm_cli.cli.engines import Engine
 from btgm_cli.cli.work import Work, do, is_finished
 from btgm_cli.store.lock import HOLDER, locked
 from btgm_cli.store.sweeps import FAILED, Planned, State, read_plan, state_of
+from tests.slurm import can_start, slurm_on_loopback
 from tests.test_disk import Disk, forbidden  # noqa: F401
 from tests.test_kills import KilledError, Killer
+from tests.test_run_processes import begin
 from tests.test_sweeps import SWEEP, TINY, index, rows, whole  # noqa: F401
 
 JOBLIB = "hydra/launcher=btgm_joblib"
@@ -24,6 +27,21 @@ ENGINES = {
     "btgm_local": "hydra_plugins.hydra_submitit_launcher",
     "btgm_ray": "hydra_plugins.hydra_ray_launcher",
 }
+
+
+LUCK = """
+import os
+import signal
+from pathlib import Path
+
+class Luck:
+    def __call__(self, x):
+        bad = Path(__file__).with_name("bad")
+        if len(x) >= 100 and bad.exists():
+            bad.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x[:, 0]
+"""
 
 
 @pytest.fixture
@@ -108,6 +126,20 @@ def test_a_launcher_that_is_not_installed_is_told_with_the_way_to(here, monkeypa
         (line,) = capsys.readouterr().err.splitlines()
         text = f"hydra/launcher='btgm_{name}': is not installed: pip install 'btgm[{extra}]'"
         assert line == f"btgm run: {text}"
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("hydra/launcher=joblip", "hydra/launcher='joblip': unknown (did you mean "),
+        ("hydra.launcher.jobs=3", "hydra.launcher.jobs='3': there is no such setting"),
+    ],
+)
+def test_a_launcher_that_there_is_not_is_told_with_the_choices(here, capsys, given, told):
+    assert main([*SWEEP, given, "out=new"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"btgm run: {told}")
     assert not list(here.iterdir())
 
 
@@ -208,3 +240,74 @@ def test_a_sweep_that_may_only_be_read_is_one_line(whole, forbidden, capsys):  #
             file.chmod(0o755)
     assert main(["run", f"resume={path}"]) == 0
     pd.testing.assert_frame_equal(rows(path), rows(whole), check_exact=True)
+
+
+def told_and_left(*arguments):
+    """What a process of its own tells, once it has ended well."""
+    process = begin(*arguments)
+    error = process.communicate(timeout=500)[1]
+    assert process.returncode in (0, 3), error
+    return error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_worker_of_a_real_launcher_that_is_killed_takes_no_row_with_it(here, engine):
+    pytest.importorskip(ENGINES[engine])
+    (here / "criterion").mkdir()
+    (here / "criterion" / "luck.yaml").write_text("_target_: luck.Luck\n")
+    (here / "luck.py").write_text(LUCK)
+    asked = ["run", *TINY, "-m", "criterion=luck,linear"]
+    told_and_left(*asked, "out=unbroken")
+    (here / "bad").touch()
+    told_and_left(*asked, f"hydra/launcher={engine}", "out=sweep")
+    assert not (here / "bad").exists()  # the kill has happened
+    assert list(index(here / "sweep")["state"]) == ["finished"] * 2
+    pd.testing.assert_frame_equal(rows(here / "sweep"), rows(here / "unbroken"), check_exact=True)
+
+
+def killed_and_gone_on_with(path, *launcher):
+    """Kill the sweep's own process once a job has ended, then go on."""
+    process = begin(*SWEEP, *launcher, f"out={path}")
+    deadline = time.monotonic() + 300
+    while not list(path.glob("*/summary.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    process.stderr.close()  # its workers hold the other end
+    told_and_left("run", f"resume={path}", *launcher)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_killed_sweep_of_a_real_launcher_goes_on_to_the_same_rows(whole, here, engine):  # noqa: F811
+    pytest.importorskip(ENGINES[engine])
+    killed_and_gone_on_with(here / "killed", f"hydra/launcher={engine}")
+    assert list(index(here / "killed")["state"]) == ["finished"] * 4
+    pd.testing.assert_frame_equal(rows(here / "killed"), rows(whole), check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_two_nodes_does_a_sweep(whole, here):  # noqa: F811
+    pytest.importorskip(ENGINES["btgm_ray"])
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        address = f"hydra.launcher.ray.init.address='{cluster.address}'"
+        killed_and_gone_on_with(here / "killed", "hydra/launcher=btgm_ray", address)
+    finally:
+        cluster.shutdown()
+    pd.testing.assert_frame_equal(rows(here / "killed"), rows(whole), check_exact=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_start(), reason="takes root, and Slurm's daemons and munge's")
+def test_slurm_does_a_sweep(whole, here):  # noqa: F811
+    pytest.importorskip(ENGINES["btgm_local"])
+    with slurm_on_loopback(here / "slurm"):
+        killed_and_gone_on_with(here / "killed", "hydra/launcher=btgm_slurm")
+    pd.testing.assert_frame_equal(rows(here / "killed"), rows(whole), check_exact=True)

@@ -1,7 +1,7 @@
 """`python -m experiments.bench [parts=PARTS] [seeds=3] [out=outputs/bench] [quick=true]`.
 
-PARTS is a comma list of startup, steps, gan, targets, energy, calibration, audit, corrected and
-refine; all of them where it is left out.
+PARTS is a comma list of startup, steps, gan, targets, energy, calibration, audit, corrected,
+refine and sweeps; all of them where it is left out.
 
 Each part fills a table of its own in the folder `out`. Rows that are there are not computed
 again: delete a table to measure it anew.
@@ -25,6 +25,7 @@ from experiments.bench import (
     standard,
     startup,
     steps,
+    sweeps,
 )
 from experiments.bench.settings import parse
 
@@ -53,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
             "audit": audit.run,
             "corrected": corrected.run,
             "refine": refine.run,
+            "sweeps": sweeps.run,
         }
         for part in settings.chosen:
             runs[part](settings)

@@ -20,6 +20,7 @@ PARTS = (
     "audit",
     "corrected",
     "refine",
+    "sweeps",
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btgm_cli.cli.draw_parts import DrawParts, read_part
+from btgm_cli.cli.draw_parts import WHOLE, DrawParts, Shard, read_part
 from btgm_cli.core.errors import SettingError
 from btgm_cli.report import draw_draws
 from btgm_cli.store.files import remove_leftovers_of, replacing, require_room, require_writable
@@ -37,21 +37,32 @@ class DrawFiles:
         path: a .npz or .parquet file; several get a number in their names.
         n: draws to come.
         shape: of one x.
+        shard: of these draws; the others are other files'.
+
+    Attributes:
+        n: draws of these files.
+        first: number of their first part among those of all shards.
 
     Raises:
         SettingError: a name that cannot be used, or files in the way.
     """
 
-    def __init__(self, path: Path, n: int, shape: tuple[int, ...]) -> None:
-        self.path, self.n = path, n
+    def __init__(self, path: Path, n: int, shape: tuple[int, ...], shard: Shard = WHOLE) -> None:
+        self.path = path = shard.of(path)
         _check_format(path, shape)
         require_writable("out", path.parent)
         each = 4 * math.prod(shape) + 64
-        require_room("n", n, 2 * n * each, path.parent)  # the parts, and the files made of them
         per_file = max(1, BYTES_PER_FILE // each)
-        per_part = min(per_file, MOST_PER_PART, max(1, BYTES_PER_PART // each))
-        self.parts_each = per_file // per_part
-        self.parts = DrawParts(path, _sizes(n, per_part))
+        per_part = min(
+            per_file, MOST_PER_PART, max(1, BYTES_PER_PART // each), -(-n // shard.count)
+        )
+        sizes = _sizes(n, per_part)
+        chosen = shard.chosen(len(sizes))
+        self.parts_each, self.first = per_file // per_part, chosen.start
+        self.parts = DrawParts(path, [sizes[k] for k in chosen])
+        self.n = sum(self.parts.sizes)
+        # The parts, and the files made of them.
+        require_room("n", n, 2 * self.n * each, path.parent)
         self._require_free()
 
     def beside(self, suffix: str) -> Path:

@@ -6,10 +6,12 @@ They lie in a folder beside the file until all are there: `draws.npz.parts/` for
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,47 @@ from btgm_cli.tuned.correction import FIELDS, Draws, joined
 
 ABOUT = "about.json"
 F_EVALS = "f_evals"
+
+
+SHARDS = "must be range(N) with -m, for all of N shards, or one as K/N, such as 0/16"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of so many equal shares of a draw.
+
+    Args:
+        index: from 0.
+        count: of all shards.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def named(cls, text: str) -> Shard:
+        """That of `K/N`.
+
+        Raises:
+            SettingError: it is none.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not found or int(found[1]) >= int(found[2]):
+            raise SettingError("shard", text, SHARDS)
+        return cls(int(found[1]), int(found[2]))
+
+    def of(self, path: Path) -> Path:
+        """Its own file, where the whole draw's would be `path`."""
+        if self.count == 1:
+            return path
+        return path.with_stem(f"{path.stem}.{self.index:05d}-of-{self.count:05d}")
+
+    def chosen(self, parts: int) -> range:
+        """Its own among the parts of the whole draw."""
+        return range(self.index * parts // self.count, (self.index + 1) * parts // self.count)
+
+
+WHOLE = Shard()
 
 
 class DrawParts:

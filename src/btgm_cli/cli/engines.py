@@ -1,7 +1,7 @@
-"""The processes that do the jobs of a sweep: this one, or those of a launcher of Hydra's.
+"""The processes that do many jobs: this one, or those of a launcher of Hydra's.
 
-A launcher is told the numbers of jobs alone; what came of them is read from their directories. So
-all launchers serve alike, and a worker that dies leaves a job that can be gone on with.
+A launcher is told the numbers of jobs alone; what came of them is read from what they left. So all
+launchers serve alike, and a worker that dies leaves a job that can be gone on with.
 """
 
 from __future__ import annotations
@@ -21,17 +21,14 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from btgm_cli.cli.overrides import REFUSALS, line_of
+from btgm_cli.cli.overrides import REFUSALS, fault, line_of
 from btgm_cli.cli.own import with_search_path
 from btgm_cli.cli.prepare import HERE
-from btgm_cli.cli.sweep import Sweep
 from btgm_cli.cli.tree import conf_dir
-from btgm_cli.cli.watch import Watch
-from btgm_cli.cli.work import PATIENCE, Work
+from btgm_cli.cli.watch import Jobs, Watch
+from btgm_cli.cli.work import PATIENCE
 from btgm_cli.core import blame
 from btgm_cli.core.errors import BtgmError, SettingError
-from btgm_cli.store.lock import is_held
-from btgm_cli.store.sweeps import State, note_failure, state_of
 
 JOB = "sweep_job"
 """The primary configuration of what a launcher runs."""
@@ -50,10 +47,13 @@ def engine_settings(settings: Sequence[str]) -> list[str]:
 
 
 class Engine:
-    """What does the jobs of a sweep.
+    """What does the jobs of a sweep, or the shards of many draws.
 
     Args:
         settings: those of `engine_settings`.
+
+    Attributes:
+        here: does this process do them?
 
     Raises:
         SettingError: no such launcher or setting of it, or its package is not installed.
@@ -65,38 +65,38 @@ class Engine:
             cfg = _composed(self._settings)
         chosen = [item.partition("=")[2] for item in settings if item.startswith(f"{LAUNCHER}=")]
         self.name = chosen[-1] if chosen else "basic"
-        self._here = cfg.hydra.launcher.get("_target_") == HERE
+        self.here = cfg.hydra.launcher.get("_target_") == HERE
         self._at_once = int(cfg.hydra.launcher.get("at_once") or 0) or None
         self._started = False
-        if not self._here:
+        if not self.here:
             _require_installed(self.name, cfg)
 
-    def run(self, sweep: Sweep) -> None:
-        """Do all that is left of a sweep.
+    def run(self, jobs: Jobs) -> None:
+        """Do all that is left.
 
         Raises:
             BtgmError: the launcher does not start, or there is no room for any job.
         """
-        left = sweep.unfinished()
-        if self._here or not left:
-            sweep.run(left)
+        left = jobs.unfinished()
+        if self.here or not left:
+            jobs.run(left)
             return
         for number in left:  # lest the failure of an earlier sitting passes for one of this
-            note_failure(sweep.folder(number), None)
-        with Watch(sweep, left):
+            jobs.note(number, None)
+        with Watch(jobs, left):
             most = self._at_once or len(left)
             while left:
                 batch, left = left[:most], left[most:]
-                left = [*self._round(sweep, batch), *left]
+                left = [*self._round(jobs, batch), *left]
 
-    def _round(self, sweep: Sweep, batch: Sequence[int]) -> list[int]:
+    def _round(self, jobs: Jobs, batch: Sequence[int]) -> list[int]:
         """Have these jobs done; those that are left where a worker died amid others."""
-        fault = self._launch(sweep, batch)
-        left = [k for k in batch if not sweep.has_ended(k)]
+        fault = self._launch(jobs, batch)
+        left = [k for k in batch if not jobs.has_ended(k)]
         if fault is None or not left:
             return []
-        held = [k for k in left if is_held(sweep.folder(k))]
-        begun = [k for k in left if k not in held and state_of(sweep.folder(k)) is State.BEGUN]
+        held = [k for k in left if jobs.is_held(k)]
+        begun = [k for k in left if k not in held and jobs.has_begun(k)]
         self._started |= len(left) < len(batch) or bool(held or begun)
         if not self._started:
             raise SettingError(LAUNCHER, self.name, f"does not start ({fault})")
@@ -107,20 +107,19 @@ class Engine:
             begun = left
         # One of these took the others with it, perhaps: each once more, with nobody beside it.
         for number in begun:
-            again = self._launch(sweep, [number])
-            if again is not None and not sweep.has_ended(number):
-                note_failure(sweep.folder(number), f"its process was lost ({again})")
+            again = self._launch(jobs, [number])
+            if again is not None and not jobs.has_ended(number):
+                jobs.note(number, f"its process was lost ({again})")
         return [k for k in left if k not in begun]
 
-    def _launch(self, sweep: Sweep, numbers: Sequence[int]) -> str | None:
+    def _launch(self, jobs: Jobs, numbers: Sequence[int]) -> str | None:
         """Hand jobs over and wait for them; why the launcher gave up, if it did.
 
         Raises:
             BtgmError: there is no room for any job.
         """
-        place = QuotedString(str(sweep.path), Quote.single).with_quotes()
-        threads = max(int(job.manifest.settings["threads"]) for job in sweep.jobs)
-        sized = [f"threads={threads}", f"workers={max(1, _cores() // threads)}"]
+        place = QuotedString(str(jobs.path), Quote.single).with_quotes()
+        sized = [f"threads={jobs.threads}", f"workers={max(1, _cores() // jobs.threads)}"]
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="btgm"):
             cfg = _composed([*self._settings, *sized, f"hydra.sweep.dir={place}"])
             with open_dict(cfg):
@@ -130,7 +129,7 @@ class Engine:
             context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))
             try:
                 launcher = Plugins.instance().instantiate_launcher(
-                    hydra_context=context, task_function=Work(sweep.path), config=cfg
+                    hydra_context=context, task_function=jobs.work, config=cfg
                 )
                 ends = launcher.launch([[f"number={k}"] for k in numbers], numbers[0])
             except Exception as error:
@@ -156,7 +155,7 @@ def _composed(overrides: list[str]) -> DictConfig:
             JOB, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False
         )
     except REFUSALS as error:
-        raise SettingError(LAUNCHER, " ".join(overrides), line_of(error)) from error
+        raise fault(JOB, overrides, error) from error
 
 
 def _require_installed(name: str, cfg: DictConfig) -> None:

@@ -18,10 +18,12 @@ from tqdm import tqdm
 from btgm_cli import __version__
 from btgm_cli.cli.direct_sample import without_run
 from btgm_cli.cli.draw_files import DrawFiles
-from btgm_cli.cli.draw_parts import DrawParts
+from btgm_cli.cli.draw_parts import Shard
+from btgm_cli.cli.engines import engine_settings
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked, path_of, require_least
+from btgm_cli.cli.shards import draw_all
 from btgm_cli.cli.signals import Stopped
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.core.errors import SettingError
@@ -48,6 +50,8 @@ USAGE = """usage: btgm sample DIR [SETTING=VALUE ...]
                   after a kill
   seed=0
   threads=        CPU threads; by default torch's choice. Other counts may change the last bits
+  shard=K/N       the K-th of N shards, from 0, in a file of its own; shard=range(N) -m draws all,
+                  by hydra/launcher=btgm_joblib, btgm_slurm or btgm_ray on many cores
 
 Without a run, by all settings of btgm run, with one β, target.C_D, target.C_f or target.rho:
 
@@ -71,10 +75,20 @@ class Request:
     out: Path | None = None
     seed: int = 0
     threads: int | None = None
+    shard: str | int = "0/1"
 
     def __post_init__(self) -> None:
         require_least(self, n=1, beta=0, seed=0)
         require_threads(self.threads)
+        if self.n < self.share.count:
+            raise SettingError(
+                "n", self.n, f"must be {self.share.count} or more for as many shards"
+            )
+
+    @property
+    def share(self) -> Shard:
+        """That of all draws which is asked for."""
+        return Shard.named(str(self.shard))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,12 +106,29 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if not argv:
         raise SettingError("run directory", "", "name one: btgm sample DIR")
+    if any(item in ("-m", "--multirun") for item in argv):
+        typed = [item for item in argv if item not in ("-m", "--multirun")]
+        return draw_all(typed, _planned, of_run)
     if "=" in argv[0] and not path_of(argv[0]).exists():
-        return without_run(argv, _of_run)
-    return _of_run(argv)
+        return without_run(argv, of_run)
+    return of_run(argv)
 
 
-def _of_run(argv: Sequence[str]) -> int:
+def _planned(argv: Sequence[str], count: int) -> tuple[Path, int | None]:
+    """Where all draws of so many shards go, and the threads that are asked for."""
+    hows = engine_settings(argv)
+    typed = [item for item in argv[1:] if item not in hows and not item.startswith("shard=")]
+    request = checked(Request, arguments([*typed, f"shard=0/{count}"]))
+    run = load_run(path_of(argv[0]))
+    beta = float(run.pareto.iloc[run.index(request.beta)]["beta"])
+    return request.out or _default_place(run, beta, request), request.threads
+
+
+def _default_place(run: LoadedRun, beta: float, request: Request) -> Path:
+    return run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
+
+
+def of_run(argv: Sequence[str]) -> int:
     """Draws of a run; arguments as typed."""
     request = checked(Request, arguments(argv[1:]))
     with cpu_threads(request.threads), sparing({"n": request.n}):
@@ -109,8 +140,8 @@ def _sample(request: Request, run: LoadedRun) -> int:
     row = run.pareto.iloc[run.index(request.beta)]
     beta, status = float(row["beta"]), Status(row["status"])
     tuned = run.tuned(beta)
-    path = request.out or run.path / "draws" / f"beta_{beta:.6g}_{request.correct}.npz"
-    files = DrawFiles(path, request.n, shape_of_x(tuned.model))
+    path = request.out or _default_place(run, beta, request)
+    files = DrawFiles(path, request.n, shape_of_x(tuned.model), request.share)
     generator = _generator(request, beta)
     corrector = Corrector(tuned, run.f(beta), beta, request.correct, generator)
     if refused := too_dear(request.correct, corrector.pilot):
@@ -118,16 +149,18 @@ def _sample(request: Request, run: LoadedRun) -> int:
     try:
         with files.parts.held(_identity(request, run, beta, files)):
             files.remove_leftovers()
-            _draw(corrector, request, files.parts)
-            tally = _write(request, run, status, corrector, files)
+            _draw(corrector, request, files)
+            files.write()
+            tally = files.tally()
+            whole = Status(run.summary.get("status", status))
+            trouble = doubt(whole, status, request.correct, corrector.pilot)
+            if not trouble and request.correct is not Correct.NONE:
+                trouble = amiss(tally, row["mean_f_ref"], row["mean_f_ref_se"])
+            _tell_of(request, run, status, corrector, files, tally, trouble)
     except Stopped as stopped:
         stopped.add_note("the same command goes on")
         raise
     files.tell()
-    whole = Status(run.summary.get("status", status))
-    trouble = doubt(whole, status, request.correct, corrector.pilot)
-    if not trouble and request.correct is not Correct.NONE:
-        trouble = amiss(tally, row["mean_f_ref"], row["mean_f_ref_se"])
     return _told(trouble)
 
 
@@ -149,28 +182,30 @@ def _identity(request: Request, run: LoadedRun, beta: float, files: DrawFiles) -
         "seed": request.seed,
         "threads": torch.get_num_threads(),
         "parts": list(files.parts.sizes),
+        **({"shard": request.shard} if request.share.count > 1 else {}),
         "made_with": run.manifest.rows[run.index(beta)],
     }
 
 
-def _draw(corrector: Corrector, request: Request, parts: DrawParts) -> None:
+def _draw(corrector: Corrector, request: Request, files: DrawFiles) -> None:
     """Draw the parts that are not there yet, each from a generator of its own."""
+    parts = files.parts
     missing = [index for index in range(len(parts.sizes)) if not parts.is_whole(index)]
-    there = request.n - sum(parts.sizes[index] for index in missing)
+    there = files.n - sum(parts.sizes[index] for index in missing)
     if there:
-        print(f"going on: {there:,} of {request.n:,} draws are there", flush=True)
-    with tqdm(total=request.n, initial=there, desc="draws", unit="draw", disable=None) as bar:
+        print(f"going on: {there:,} of {files.n:,} draws are there", flush=True)
+    with tqdm(total=files.n, initial=there, desc="draws", unit="draw", disable=None) as bar:
         for index in missing:
-            if index:  # the first goes on where the pilot ended
-                corrector.generator = _generator(request, corrector.beta, index)
-            _draw_part(corrector, request, parts, index, bar)
+            number = files.first + index
+            if number:  # the first goes on where the pilot ended
+                corrector.generator = _generator(request, corrector.beta, number)
+            _draw_part(corrector, files, index, bar)
 
 
-def _draw_part(
-    corrector: Corrector, request: Request, parts: DrawParts, index: int, bar: tqdm
-) -> None:
+def _draw_part(corrector: Corrector, files: DrawFiles, index: int, bar: tqdm) -> None:
+    parts = files.parts
     before, size, blocks, done = corrector.f_evals, parts.sizes[index], [], 0
-    for block in corrector.draws(request.n):
+    for block in corrector.draws(files.n):
         blocks.append(block.at(torch.arange(min(len(block), size - done))))
         done += len(blocks[-1])
         bar.update(len(blocks[-1]))
@@ -179,16 +214,16 @@ def _draw_part(
     parts.write(index, blocks, corrector.f_evals - before)
 
 
-def _write(
+def _tell_of(
     request: Request,
     run: LoadedRun,
     status: Status,
     corrector: Corrector,
     files: DrawFiles,
-) -> Tally:
-    """Write the draws, a picture of the first ones, and what they are; returns their count."""
-    files.write()
-    tally = files.tally()
+    tally: Tally,
+    trouble: str,
+) -> None:
+    """Write a picture of the first draws, and what all are."""
     heading = f"{run.summary.get('model', '?')} / {run.summary.get('criterion', '?')} · "
     heading += f"β = {corrector.beta:.4g} · correct={request.correct} · verdict: {status}"
     files.picture(heading)
@@ -197,7 +232,7 @@ def _write(
         "run": str(run.path),
         "beta": corrector.beta,
         "correct": str(request.correct),
-        "n": request.n,
+        "n": files.n,
         "seed": request.seed,
         "threads": torch.get_num_threads(),
         "files": [path.name for path in files.names],
@@ -206,7 +241,10 @@ def _write(
         "ess_fraction": pilot.ess_fraction,
         "pareto_k": pilot.pareto_k if np.isfinite(pilot.pareto_k) else None,
         "verdict": str(status),
+        "doubt": trouble,
     }
+    if request.share.count > 1:
+        about |= {"shard": request.shard, "n_of_all": request.n}
     if request.correct is not Correct.NONE:
         about |= {
             "log_weight_bound": corrector.log_weight_bound,
@@ -216,7 +254,6 @@ def _write(
             "largest_share": tally.largest_share,
         }
     write_json(files.beside(".json"), about)
-    return tally
 
 
 def _generator(request: Request, beta: float, *part: int) -> torch.Generator:

@@ -20,13 +20,13 @@ from typing import Any
 import pandas as pd
 
 from btgm_cli.cli.execute import EXIT_CODES, MISSED
-from btgm_cli.cli.work import do, is_finished
+from btgm_cli.cli.work import Work, do, is_finished
 from btgm_cli.core.durations import duration
 from btgm_cli.core.errors import BtgmError, SettingError, WriteError
 from btgm_cli.core.results import Status
 from btgm_cli.report.html import write_sweep_page
 from btgm_cli.store.decoded import DECODED
-from btgm_cli.store.lock import locked
+from btgm_cli.store.lock import is_held, locked
 from btgm_cli.store.sweeps import (
     INDEX,
     Found,
@@ -35,6 +35,7 @@ from btgm_cli.store.sweeps import (
     collect,
     holds_sweep,
     line_of,
+    note_failure,
     state_of,
     write_plan,
 )
@@ -109,6 +110,37 @@ class Sweep:
     def folder(self, number: int) -> Path:
         """Of a job."""
         return self.path / self.jobs[number].folder
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a job; the most, where they differ."""
+        return max(int(job.manifest.settings["threads"]) for job in self.jobs)
+
+    @property
+    def work(self) -> Work:
+        """What another process does of it."""
+        return Work(self.path)
+
+    def __len__(self) -> int:
+        """How many jobs it has."""
+        return len(self.jobs)
+
+    def has_begun(self, number: int) -> bool:
+        """Has a process been at a job that has not ended?"""
+        return state_of(self.folder(number)) is State.BEGUN
+
+    def is_held(self, number: int) -> bool:
+        """Is a process at a job now?"""
+        return is_held(self.folder(number))
+
+    def note(self, number: int, reason: str | None) -> None:
+        """Keep why a job failed; None where it has not."""
+        note_failure(self.folder(number), reason)
+
+    def told(self, numbers: Sequence[int]) -> list[str]:
+        """A line for each of these jobs, the tables being made anew."""
+        index = self.collect().to_dict("records")
+        return [line_of(index[number]) for number in numbers]
 
     def has_ended(self, number: int) -> bool:
         """Has a job finished, or failed?"""

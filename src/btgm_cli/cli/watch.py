@@ -4,42 +4,82 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from btgm_cli.cli.sweep import Sweep
 from btgm_cli.core.durations import duration
 from btgm_cli.core.errors import BtgmError
-from btgm_cli.store.lock import names_holder
-from btgm_cli.store.sweeps import line_of
 
 EVERY = 0.5
 """Seconds between two looks."""
+
+
+class Jobs(Protocol):
+    """Jobs by their numbers, whose states can be told from files by any process."""
+
+    @property
+    def path(self) -> Path:
+        """Where a launcher leaves files of its own; absolute."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a job."""
+
+    @property
+    def work(self) -> Callable[[Any], str]:
+        """What a launcher runs, with the number in its argument; see `work.Work`."""
+
+    def __len__(self) -> int:
+        """How many there are, the finished ones among them."""
+
+    def unfinished(self) -> list[int]:
+        """Those that are to be done."""
+
+    def run(self, numbers: Sequence[int]) -> None:
+        """Do these here, one after the other."""
+
+    def has_begun(self, number: int) -> bool:
+        """Has a process been at it?"""
+
+    def is_held(self, number: int) -> bool:
+        """Is a process at it now?"""
+
+    def has_ended(self, number: int) -> bool:
+        """Has it finished, or failed?"""
+
+    def note(self, number: int, reason: str | None) -> None:
+        """Keep why it failed; None where it has not."""
+
+    def told(self, numbers: Sequence[int]) -> list[str]:
+        """A line for each of these, which have just ended; tables are kept up with them."""
 
 
 class Watch:
     """Looks at the jobs' directories from a thread while this process waits for a launcher.
 
     Args:
-        sweep: that is at work.
-        todo: its jobs that are to be done.
+        jobs: all of them.
+        todo: those that are to be done.
 
     Raises:
         WriteError: on exit; the tables could not be kept up.
     """
 
-    def __init__(self, sweep: Sweep, todo: list[int]) -> None:
-        self._sweep, self._todo = sweep, todo
+    def __init__(self, jobs: Jobs, todo: list[int]) -> None:
+        self._jobs, self._todo = jobs, todo
         self._left, self._started = list(todo), time.perf_counter()
         self._fault: BtgmError | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        n = len(sweep.jobs)
+        n = len(jobs)
         self._bar = tqdm(
             total=n,
             initial=n - len(todo),
-            desc="sweep",
+            desc="jobs",
             unit="job",
             dynamic_ncols=True,
             disable=None,
@@ -72,16 +112,13 @@ class Watch:
 
     def _look(self) -> None:
         """Tell what has come to an end, and which are at work."""
-        ended = [k for k in self._left if self._sweep.has_ended(k)]
+        ended = [k for k in self._left if self._jobs.has_ended(k)]
         for number in ended:
             self._left.remove(number)
         if ended:
-            index = self._sweep.collect().to_dict("records")
-            for number in ended:
+            for line in self._jobs.told(ended):
                 self._bar.update()
-                self._bar.write(f"{line_of(index[number])}{self._time_left()}")
-        at_work = sum(names_holder(self._sweep.folder(k)) for k in self._left)
-        self._bar.set_postfix_str(f"{at_work} at work")
+                self._bar.write(f"{line}{self._time_left()}")
 
     def _time_left(self) -> str:
         """By the pace so far."""

@@ -56,7 +56,7 @@ class Work:
         if not names_holder(self.path):  # the sweep ended while this job stood in a queue
             return ""
         try:
-            with _silence():
+            with silence():
                 do(self.path, read_plan(self.path), int(cfg.number))
         except BtgmError as error:
             return in_one_line(error)
@@ -144,7 +144,7 @@ def _to_its_end(folder: Path, job: Planned, decoded: DecodedDraws | None) -> Non
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Several jobs at once would talk across each other: `run.log` has what they say."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
