@@ -101,7 +101,7 @@ def test_a_server_that_is_down_costs_a_line_and_no_run(here, capsys, monkeypatch
     (line,) = [line for line in err.splitlines() if "not sent" in line]
     assert line.startswith("btgm run: not sent by MlflowServer (")
     assert line.endswith(f"all is in {here}/run, and btgm run resume={here}/run sends it again")
-    assert out.splitlines()[-1] == "run"
+    assert out.splitlines()[-1] == f"{here}/run"
     assert len(pd.read_csv("run/pareto.csv")) == 2
     assert (here / "run" / "report.html").is_file()
     assert "not sent" in (here / "run" / "run.log").read_text()
