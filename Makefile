@@ -72,7 +72,8 @@ fig11: ## Fig. 11: how steep that discriminator is in z
 double_well: ## The lecture's double well: draws, latents, energies (1 minute of processor time)
 muller_brown: ## The lecture's Müller–Brown surface, likewise
 ising: ## The Ising model on a 4 x 4 torus across its critical point (10 minutes of processor time)
-figures: $(FIGURES) ## All of these, into outputs/figures/ (an hour or more; QUICK=1: minutes)
+figures: $(STAMP) ## All of these as one sweep, and outputs/figures/index.html; again to go on (2 hours; QUICK=1: minutes)
+	$(BIN)/btgm figure all $(if $(filter 1,$(QUICK)),quick=true) $(ARGS)
 
 $(FIGURES): $(STAMP)
 	$(BIN)/btgm figure $@ $(if $(filter 1,$(QUICK)),quick=true)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from btgm_cli.report.html import one_run, one_sweep
 from btgm_cli.truth import guided_moves
 
 
@@ -27,6 +28,25 @@ def brief_lessons(monkeypatch):
     """An SMC learns less of f: its tilt is exact whatever was learned."""
     monkeypatch.setattr(guided_moves, "STEPS", 40)
     monkeypatch.setattr(guided_moves, "INNER", 20)
+
+
+WHOLE = (one_run.run_page, one_sweep.sweep_page)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_pages():
+    """Runs and sweeps end with empty pages: the charts take as long as a tiny run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_run, "run_page", lambda *told: "<!doctype html>")
+        patch.setattr(one_sweep, "sweep_page", lambda path: ("<!doctype html>", []))
+        yield
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """For a test whose runs and sweeps end with whole pages, as they do for users."""
+    monkeypatch.setattr(one_run, "run_page", WHOLE[0])
+    monkeypatch.setattr(one_sweep, "sweep_page", WHOLE[1])
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_a_run_leaves_what_other_tools_rely_on(here, capsys):
     assert files - paid == {
         *("pareto.csv", "trace.csv", "theory.csv", "cost.csv", "summary.json", "run.log"),
         "reference.npy",
-        *("samples.png", "pareto.png", "theory_vs_empirical.png"),
+        *("samples.png", "pareto.png", "theory_vs_empirical.png", "report.html"),
         *(f"flow/{k:03d}.safetensors" for k in range(3)),
         *(f"samples/{k:03d}.npy" for k in range(3)),
         *("manifest.json", ".lock"),

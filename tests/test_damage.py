@@ -36,8 +36,9 @@ PAID = "paid/values.safetensors"
 SHOWN = {"samples/000.npy", "samples/001.npy"}
 END = {"trace.csv", "theory.csv", "cost.csv", "reference.npy", "summary.json"}
 PICTURES = {"samples.png", "pareto.png", "theory_vs_empirical.png"}
+PAGE = "report.html"
 TRAINING = "flow/training.pt"
-ALL = sorted({*ROWS, *WEIGHTS, *FIRST, *SHOWN, *END, *PICTURES, "run.log", ".lock", PAID})
+ALL = sorted({*ROWS, *WEIGHTS, *FIRST, *SHOWN, *END, *PICTURES, PAGE, "run.log", ".lock", PAID})
 
 MUST_TELL = {
     "resume": ROWS | WEIGHTS | FIRST,
@@ -323,7 +324,7 @@ def test_a_report_draws_what_is_whole_and_says_what_it_left_out(run, capsys):
         (run / name).unlink()
     assert main(["report", "run"]) == 2
     out, err = capsys.readouterr()
-    assert {line.removeprefix("run/") for line in out.splitlines()} == PICTURES
+    assert {line.removeprefix("run/") for line in out.splitlines()} == {*PICTURES, PAGE}
     lines = err.splitlines()
     assert len(lines) == 3
     for words in ("pareto.csv: row 0 is not", "theory.csv: is not", "samples/001.npy: is not"):

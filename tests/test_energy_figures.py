@@ -13,7 +13,7 @@ from experiments.bench.rivals import weighted_quantile
 
 from btgm_cli.cli import main
 from btgm_cli.cli.config import compose_config
-from btgm_cli.cli.figure import QUICK, load_figure
+from btgm_cli.cli.recipes import QUICK, load_figure
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Status

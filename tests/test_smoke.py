@@ -8,7 +8,7 @@ import pandas as pd
 
 from btgm_cli.cli import main
 
-HEAVY = ("torch", "pyro", "hydra", "pandas", "matplotlib", "scipy")
+HEAVY = ("torch", "pyro", "hydra", "pandas", "matplotlib", "scipy", "jinja2")
 
 
 def test_a_tiny_run_leaves_its_files_and_is_redrawn(tmp_path, capsys):

@@ -59,6 +59,7 @@ def index(path):
 def test_all_rows_stand_in_one_table_and_each_job_in_another(whole):
     table, jobs = rows(whole), index(whole)
     assert list(jobs["state"]) == ["finished"] * 4
+    assert (whole / "report.html").is_file()
     assert list(zip(jobs["criterion"], jobs["seed"], strict=True)) == [
         ("linear", 0),
         ("linear", 1),

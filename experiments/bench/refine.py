@@ -24,8 +24,8 @@ from experiments.bench.table import Table
 from torch import Tensor
 
 from btgm_cli.cli import run as runs
-from btgm_cli.cli.figure import QUICK
 from btgm_cli.cli.loading import load_run
+from btgm_cli.cli.recipes import QUICK
 from btgm_cli.core.errors import BtgmError, DataError
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import Status

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from btgm_cli.cli import main
-from btgm_cli.cli.figure import QUICK
+from btgm_cli.cli.recipes import QUICK
 from btgm_cli.domains.digits.classifier import Classifier
 from btgm_cli.domains.pretraining.loop import STATE_FILE
 from btgm_cli.store.checkpoints import load_network

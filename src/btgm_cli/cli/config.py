@@ -27,13 +27,14 @@ from btgm_cli.cli.targets import TARGET_KEY, check_arguments, named, parts, take
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.cli.tree import conf_dir
 from btgm_cli.core.blame import blaming, name_of
-from btgm_cli.core.contracts import Criterion, Export, GenerativeModel
+from btgm_cli.core.contracts import Criterion, Export, GenerativeModel, Tracker
 from btgm_cli.core.devices import pick_device
 from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.core.latent_criterion import settled, shape_of_x
 from btgm_cli.core.memory import require_memory
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
+from btgm_cli.report.trackers.nowhere import Nowhere
 from btgm_cli.truth.verdict import Thresholds
 from btgm_cli.tuned.flows import Flow
 from btgm_cli.tuning import Problem, Tuning
@@ -41,6 +42,7 @@ from btgm_cli.tuning.checks import check_members
 
 OBJECTS = ("model", "criterion", "flow")
 SETTINGS = ("target", "tuning", "verdict")
+TRACKER = "tracker"
 
 
 def compose_config(
@@ -107,9 +109,10 @@ def job_of(cfg: DictConfig, names: Names, overrides: Sequence[str]) -> Job:
     """
     _check_keys(cfg)
     exports = exports_in(cfg)
-    options = checked(RunOptions, values_of(cfg, *OBJECTS, *SETTINGS, *exports))
+    options = checked(RunOptions, values_of(cfg, *OBJECTS, *SETTINGS, TRACKER, *exports))
     require_threads(options.threads)
     built = {name: build_export(cfg[name], name) for name in exports}
+    tracker = _tracker(cfg)
     with cpu_threads(options.threads):
         problem = _problem(cfg, options)
     for name, export in built.items():
@@ -117,12 +120,12 @@ def job_of(cfg: DictConfig, names: Names, overrides: Sequence[str]) -> Job:
             export.check(problem.f.model)
     floats = options.samples * math.prod(shape_of_x(problem.f.model, problem.device))
     require_memory("samples", options.samples, floats, problem.device)
-    return Job(problem, names, options, built, tuple(overrides))
+    return Job(problem, names, options, built, tracker, tuple(overrides))
 
 
 def exports_in(cfg: DictConfig) -> list[str]:
     """The top-level nodes that name a class, beside the parts of every run."""
-    others = [str(key) for key in cfg if key not in ("hydra", *OBJECTS, *SETTINGS)]
+    others = [str(key) for key in cfg if key not in ("hydra", *OBJECTS, *SETTINGS, TRACKER)]
     return [key for key in others if isinstance(cfg[key], DictConfig) and TARGET_KEY in cfg[key]]
 
 
@@ -190,6 +193,20 @@ def build_export(node: DictConfig, setting: str) -> Export:
     return cast(Export, export)
 
 
+def _tracker(cfg: DictConfig) -> Tracker:
+    """Where the run is sent; a run of before there were trackers is sent nowhere.
+
+    Raises:
+        SettingError: as `build_export`, or what it needs is missing.
+    """
+    if TRACKER not in cfg:
+        return Nowhere()
+    tracker = cast(Tracker, build_export(cfg[TRACKER], TRACKER))
+    with blaming(TRACKER, name_of(tracker), "check fails"):
+        tracker.check()
+    return tracker
+
+
 def build_object(node: DictConfig, setting: str) -> Any:
     """Instantiate a node with a `_target_`.
 
@@ -233,7 +250,7 @@ def _check_keys(cfg: DictConfig) -> None:
     values_of(cfg)  # no interpolation leads nowhere
     needed = (*OBJECTS, *SETTINGS, *(field.name for field in fields(RunOptions)))
     exports = exports_in(cfg)
-    known = (*needed, *exports, "experiment")
+    known = (*needed, *exports, TRACKER, "experiment")
     for key in cfg:
         if key not in ("hydra", *known):
             raise SettingError(str(key), cfg[key], unknown(str(key), known))

@@ -18,11 +18,14 @@ from btgm_cli.cli.job import Job, cpu_threads
 from btgm_cli.cli.progress import ProgressBar
 from btgm_cli.cli.run_log import logged
 from btgm_cli.cli.summary import command, summary
+from btgm_cli.core.blame import name_of
+from btgm_cli.core.blame import told as in_words
 from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report import draw_all
+from btgm_cli.report.html import write_run_page
 from btgm_cli.store.decoded import DecodedDraws
 from btgm_cli.store.files import npy_bytes, remove_leftovers, write_bytes, write_json
 from btgm_cli.store.journal import RunJournal
@@ -112,6 +115,7 @@ def _execute(
     _export(job, result, path)
     journal.keep_tables()
     _draw(job, path)
+    _track(job, path)
     _tell(result, costs, command(job, result, path), path)
     return EXIT_CODES.get(result.status, MISSED)
 
@@ -221,9 +225,25 @@ def _export(job: Job, result: TuneResult, path: Path) -> None:
 
 def _draw(job: Job, path: Path) -> None:
     """Draw all, from the files alone."""
-    draw_all(read_run(path))
-    for export in job.exports.values():
-        export.draw(path)
+    run = read_run(path)
+    draw_all(run)
+    further = [picture for export in job.exports.values() for picture in export.draw(path)]
+    write_run_page(run, read_manifest(path), further=further)
+
+
+def _track(job: Job, path: Path) -> None:
+    """Send the run; what goes wrong there is no fault of the run's, which is in its files."""
+    try:
+        place = job.tracker.send(path)
+    except Exception as error:  # of a library's or a network's, of any kind
+        way_on = f"all is in {path}, and btgm run resume={path} sends it again"
+        line = f"not sent by {name_of(job.tracker)} ({in_words(error)}): {way_on}"
+        log.warning(line)
+        print(f"btgm run: {line}", file=sys.stderr)
+        return
+    if place:
+        print(f"sent: {place}")
+        log.info("sent: %s", place)
 
 
 def _generator(job: Job, purpose: str) -> torch.Generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from btgm_cli.core.durations import duration
 from btgm_cli.tuning.forecast import Forecast
 from btgm_cli.tuning.ways import Way
 
@@ -44,11 +45,3 @@ def _cell(way: Way, n: int) -> str:
     evaluations = way.evaluations(n)
     count = f"{evaluations:,.0f}" if evaluations < 1e9 else f"{evaluations:.1e}"
     return f"{'≥ ' * way.at_least}{count}, {duration(way.seconds(n))}"
-
-
-def duration(seconds: float) -> str:
-    """In the unit that leaves two or three digits."""
-    for unit, size in (("s", 1.0), ("min", 60.0), ("h", 3600.0)):
-        if seconds < 100 * size:
-            return f"{seconds / size:.2g} {unit}"
-    return f"{seconds / 86400:.2g} d"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from btgm_cli.cli.settings import require_least
-from btgm_cli.core.contracts import Export
+from btgm_cli.core.contracts import Export, Tracker
 from btgm_cli.tuning import Problem
 
 
@@ -53,6 +53,7 @@ class Job:
         names: of the model and the criterion.
         options: of the run itself.
         exports: what else to leave in the run directory, by the names of their settings.
+        tracker: where to send the run once it has ended.
         overrides: what was typed, for the command that mends the run.
     """
 
@@ -60,6 +61,7 @@ class Job:
     names: Names
     options: RunOptions
     exports: Mapping[str, Export]
+    tracker: Tracker
     overrides: tuple[str, ...]
 
 

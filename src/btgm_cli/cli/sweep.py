@@ -20,10 +20,11 @@ from typing import Any
 import pandas as pd
 
 from btgm_cli.cli.execute import EXIT_CODES, MISSED
-from btgm_cli.cli.forecast import duration
 from btgm_cli.cli.work import Work, do, is_finished
+from btgm_cli.core.durations import duration
 from btgm_cli.core.errors import BtgmError, SettingError, WriteError
 from btgm_cli.core.results import Status
+from btgm_cli.report.html import write_sweep_page
 from btgm_cli.store.decoded import DECODED
 from btgm_cli.store.lock import is_held, locked
 from btgm_cli.store.sweeps import (
@@ -95,7 +96,8 @@ class Sweep:
             if error is None:
                 index = self.collect()
                 self.code = max(map(_code_of, index.to_dict("records")), default=0)
-                self._tell(index)
+                page, _ = write_sweep_page(self.path)
+                self._tell(index, page)
             elif isinstance(error, KeyboardInterrupt):
                 error.__notes__ = [way_on]
             elif isinstance(error, WriteError):
@@ -179,7 +181,7 @@ class Sweep:
         own = self.jobs[number].manifest.overrides
         return shlex.join(item for item in own if not all(item in other for other in others))
 
-    def _tell(self, index: pd.DataFrame) -> None:
+    def _tell(self, index: pd.DataFrame, page: Path) -> None:
         """How many jobs ended how, and what is wrong with the others."""
         ends = Counter(str(row["status"] or row["state"]) for row in index.to_dict("records"))
         counts = ", ".join(f"{n} {end}" for end, n in ends.most_common())
@@ -187,7 +189,7 @@ class Sweep:
         for row in index.to_dict("records"):
             if row["status"] != "ok":
                 print(line_of(row))
-        print(self.path / INDEX)
+        print(f"{self.path / INDEX}\n{page}")
 
 
 def _code_of(row: dict[Any, Any]) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from btgm_cli.cli.forecast import duration
+from btgm_cli.core.durations import duration
 from btgm_cli.core.errors import BtgmError
 
 EVERY = 0.5

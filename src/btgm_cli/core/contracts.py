@@ -181,6 +181,29 @@ class DrawSource(Protocol):
         ...
 
 
+class Tracker(Protocol):
+    """Where a finished run is sent, by a frozen dataclass that `conf/tracker/NAME.yaml` names.
+
+    Whatever goes wrong, the run is in its directory: it says so and goes on.
+    """
+
+    def check(self) -> None:
+        """Refuse, before any work, what cannot send.
+
+        Raises:
+            SettingError: says what is missing.
+        """
+        ...
+
+    def send(self, path: Path) -> str:
+        """Send a finished run, from its directory alone, in place of what was sent of it before.
+
+        Returns:
+            Where it is; empty where nothing was sent.
+        """
+        ...
+
+
 class Export(Protocol):
     """What a domain leaves in a run directory beside the tables that every run has.
 

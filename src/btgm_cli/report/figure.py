@@ -12,8 +12,8 @@ from btgm_cli.store.loaded import LoadedRun
 class PaperFigure(Protocol):
     """One of the paper's figures: what the `_target_` of `conf/figure/NAME.yaml` names.
 
-    The other entries of the YAML are its settings, beside `name`, which is NAME; with quick=true
-    those under `quick` take their places.
+    `claim` is what the paper says that it shows. The other entries of the YAML are its settings,
+    beside `name`, which is NAME; with quick=true those under `quick` take their places.
     """
 
     def runs(self) -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ CURVE_LENGTH = 16
 def samples_figure(run: Run) -> Figure:
     """One row or panel per β, drawn as the shape of x asks: images, curves or points."""
     labels = _labels(run)
-    samples = [_regular(x) for x in run.samples[: len(labels)]]
+    samples = [regular(x) for x in run.samples[: len(labels)]]
     shape = next((x.shape[1:] for x in samples if len(x)), (0,))
     samples = [x if x.shape[1:] == shape else np.empty((0, *shape), np.float32) for x in samples]
     missing = len(labels) - len(samples)
@@ -32,11 +32,11 @@ def samples_figure(run: Run) -> Figure:
 @in_house_style
 def draws_figure(x: NDArray[np.float32], rows: int, heading: str) -> Figure:
     """The first of x (n, *X), in so many rows of images or curves, or one panel of points."""
-    regular = _regular(x)
-    if regular.ndim == 2 and regular.shape[1] < CURVE_LENGTH:
-        return _draw([regular], [""], heading)
-    per_row = IMAGES_PER_ROW if regular.ndim >= 3 else CURVES_PER_ROW
-    parts = [regular[k * per_row : (k + 1) * per_row] for k in range(rows)]
+    drawn = regular(x)
+    if drawn.ndim == 2 and drawn.shape[1] < CURVE_LENGTH:
+        return _draw([drawn], [""], heading)
+    per_row = IMAGES_PER_ROW if drawn.ndim >= 3 else CURVES_PER_ROW
+    parts = [drawn[k * per_row : (k + 1) * per_row] for k in range(rows)]
     parts = [part for part in parts if len(part)]
     return _draw(parts, [""] * len(parts), heading)
 
@@ -60,7 +60,7 @@ def _labels(run: Run) -> list[str]:
     ]
 
 
-def _regular(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def regular(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring x (n, *X) to images (n, H, W), colour images (n, H, W, 3) or vectors (n, D)."""
     if x.ndim == 4 and x.shape[1] == 3:
         return np.moveaxis(x, 1, -1)

@@ -34,14 +34,15 @@ def theory_figure(run: Run) -> Figure:
     figure = Figure(figsize=(7.0, 3.3), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, name, label in zip(panels, ("mean_f", "kl"), (MEAN_LABEL, KL_LABEL), strict=True):
-        _draw_panel(axes, run, name)
+        draw_panel(axes, run, name)
         axes.set(xlabel=BETA_LABEL, ylabel=label)
     figure.suptitle(title(run.summary) + left_out(run), x=0.01, ha="left", fontsize=TITLE)
     figure.legend(handles=legend_handles(run), loc="outside lower center", ncols=3)
     return figure
 
 
-def _draw_panel(axes: Axes, run: Run, name: str) -> None:
+def draw_panel(axes: Axes, run: Run, name: str) -> None:
+    """A column of `pareto.csv` against β, on the reference's."""
     beta, value = column(run.theory, "beta"), column(run.theory, name)
     draw_reference_band(axes, beta, value, column(run.theory, f"{name}_se"))
     draw_reference_curve(axes, beta, value, flags(run.theory, "reliable"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,11 +19,13 @@ from btgm_cli.core.errors import BtgmError, DataError, SettingError
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.store.manifest import PARETO, Manifest, read_manifest
 from btgm_cli.store.rows import cell_as, columns_of, row_hash
-from btgm_cli.store.tables import THEORY, TRACE, parsed, read_table, require_columns
+from btgm_cli.store.tables import COST, THEORY, TRACE, parsed, read_table, require_columns
 
 SUMMARY = "summary.json"
 REFERENCE = "reference.npy"
 FLOWS, SAMPLES = "flow", "samples"
+READ = (TRACE, THEORY, COST, SUMMARY)
+"""What the end of a run made and `salvage` reads; it only checks the rest."""
 
 SUMMED = {"model": str, "criterion": str, "status": Status}
 """What `summary.json` must have."""
@@ -45,6 +47,7 @@ class Run:
         theory: the reference against β, dense; empty if not written yet.
         summary: how the run ended; empty if it has not.
         samples: for each row of `pareto`, draws x of shape (n, *X).
+        cost: evaluations of f for an effective draw, by β and way; empty if not written yet.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class Run:
     theory: pd.DataFrame
     summary: dict[str, Any]
     samples: list[np.ndarray]
+    cost: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_run(path: Path | str) -> Run:
@@ -101,6 +105,7 @@ def salvage(path: Path) -> tuple[Run, list[BtgmError]]:
         theory=tried(_made_table, pd.DataFrame(), path / THEORY, manifest),
         summary=tried(read_summary, dict.fromkeys(SUMMED, "?"), path, manifest),
         samples=[tried(_samples, np.empty((0, 0)), path, manifest, k) for k in kept],
+        cost=tried(_made_table, pd.DataFrame(), path / COST, manifest),
     )
     for check, *arguments in _other_checks(path, manifest, kept):
         tried(check, None, *arguments)
@@ -111,7 +116,7 @@ def _other_checks(path: Path, manifest: Manifest | None, rows: list[int]) -> lis
     """The checks of what stands in a directory and is not read here."""
     if not manifest:
         return []
-    made = [path / name for name in manifest.files if name not in (TRACE, THEORY, SUMMARY)]
+    made = [path / name for name in manifest.files if name not in READ]
     checks: list[tuple[Any, ...]] = [(manifest.require_file, file) for file in made]
     for k in rows:
         files = [file for file in manifest.row_files(path, k) if file != samples_file(path, k)]

@@ -21,6 +21,7 @@ TRACE, THEORY, COST = "trace.csv", "theory.csv", "cost.csv"
 _TILT = {"beta": float, "kl": float, "kl_se": float, "mean_f": float, "mean_f_se": float}
 COLUMNS: dict[str, dict[str, type]] = {
     TRACE: {"pass": int, **_TILT, "var_f": float, "m3_f": float, "status": Status},
+    COST: {"beta": float, "method": str, "fixed": float, "each": float, "pays_from": float},
     THEORY: {**_TILT, "log_z": float, "ess": float, "reliable": bool, "method": str},
 }
 """What these tables must have, each column of its type; `pareto.csv` has a `PathPoint`'s."""
@@ -78,9 +79,10 @@ def require_columns(path: Path, table: pd.DataFrame, columns: list[str]) -> None
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as CSV, atomically, floats with every digit."""
+    """Write rows as CSV, atomically, floats with every digit; no rows leave the known columns."""
+    columns = None if rows else list(COLUMNS.get(path.name, {}))
     with replacing(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False)
 
 
 def finite_or_none(value: Any) -> Any:
