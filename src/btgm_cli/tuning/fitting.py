@@ -145,7 +145,7 @@ def calibrate(
     flow: Flow,
     least_share: float,
     generator: torch.Generator,
-) -> int:
+) -> Pairs:
     """Choose how strictly to accept; accept all the flow's draws where that is no worse.
 
     Args:
@@ -156,25 +156,26 @@ def calibrate(
         generator: of the draws.
 
     Returns:
-        The criterion evaluations spent.
+        Draws of the mixture with their f, which it took: they tell of what s wrongly refuses.
     """
     mixture = Mixture(f.model, flow)
     blocks = [weighted(acceptance, mixture, BLOCK, generator) for _ in range(N_CALIBRATE // BLOCK)]
     log_weight = torch.cat([log_weight for _, log_weight in blocks])
     level = choose_level(log_weight, least_share, GOOD_ENOUGH)
     offered, of_guard = weighted(acceptance, mixture, N_SIFTED, generator)
-    tilt = acceptance.beta * evaluate(f, offered.z).double()
+    asked = offered.z, evaluate(f, offered.z)
+    tilt = acceptance.beta * asked[1].double()
     log_flow = offered.log_flow.double()
     sifted = _loss(log_acceptance(of_guard, level), tilt - mixed(log_flow))
     plain = (log_flow - tilt)[_of_prior(N_SIFTED) :].mean()
     if not sifted < plain:
         acceptance.open()
-        return N_SIFTED
+        return asked
     share, error = share_and_error(log_acceptance(log_weight, level))
     acceptance.level.fill_(level)
     acceptance.log_mean.fill_(math.log(share))
     acceptance.log_mean_se.fill_(error / share)
-    return N_SIFTED
+    return asked
 
 
 def weighted(

@@ -50,11 +50,6 @@ class Lesson:
     paid: list[Pairs] = field(default_factory=list)
     rounds: int = 0
 
-    @property
-    def f_evals(self) -> int:
-        """Criterion evaluations asked for here."""
-        return sum(len(f) for _, f in self.paid)
-
     def run(
         self,
         on_step: Callable[[int, float, float], None],

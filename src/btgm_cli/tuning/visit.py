@@ -217,11 +217,12 @@ class Visits:
             lesson.load(checkpoint)
         acceptance.open()
         lesson.run(*self._observers(index, training.schedule))
-        evals += lesson.f_evals
+        paid = lesson.paid
         if training.finite:
             least, generator = settings.min_acceptance_rate, self.generator("acceptance", index)
-            evals += calibrate(acceptance, self.f, self.flow, least, generator)
-        return Trained(training.step, evals, 0, training.finite, tuple(lesson.paid))
+            paid = [*paid, calibrate(acceptance, self.f, self.flow, least, generator)]
+        evals += sum(len(f) for _, f in paid)
+        return Trained(training.step, evals, 0, training.finite, tuple(paid))
 
     def _fit(
         self,
@@ -244,9 +245,8 @@ class Visits:
             STEPS * training.step,
             generator,
         )
-        return evals + calibrate(
-            acceptance, self.f, self.flow, self.settings.min_acceptance_rate, generator
-        )
+        least = self.settings.min_acceptance_rate
+        return evals + len(calibrate(acceptance, self.f, self.flow, least, generator)[1])
 
     def _known_of_prior(self) -> KnownOfPrior:
         f = self.remembering(self.f, *self.weights)
