@@ -11,8 +11,8 @@ from packaging.requirements import Requirement
 
 from btgm_cli.cli import main
 from btgm_cli.core.results import Status
-from tests.shown_files import lay_files
 from btgm_cli.store.tables import read_table
+from tests.shown_files import lay_files
 
 ROOT = Path(__file__).parents[1]
 
