@@ -63,7 +63,7 @@ class Tuning:
         >>> from btgm_cli import Tuning
         >>> paper = Tuning(min_acceptance_rate=1.0)  # the flow alone
         >>> paper.n_eval
-        3500
+        4000
         >>> Tuning(gradient="newton")
         Traceback (most recent call last):
         btgm_cli.core.errors.SettingError: tuning.gradient='newton': choose one of auto, ...
@@ -76,11 +76,11 @@ class Tuning:
     anneal: float = 0.3
     average: float = 0.3
     gradient: Gradient = Gradient.AUTO
-    n_learn: int = 4500
+    n_learn: int = 6000
     f_samples: int | None = None
     min_acceptance_rate: float = 0.1
-    n_eval: int = 3500
-    n_reference: int = 16_000
+    n_eval: int = 4000
+    n_reference: int = 20_000
     n_particles: int = 8000
     first_beta: FirstBeta = FirstBeta.REFERENCE
     tolerance: float = 0.01
