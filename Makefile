@@ -10,7 +10,7 @@ CONSTRAINTS ?= constraints.txt
 DIST ?= dist
 ARGS ?=
 QUICK ?=
-FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11 double_well muller_brown ising
+FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11 ising double_well muller_brown
 
 .DEFAULT_GOAL := help
 .PHONY: help run smoke test test-all test-oldest faults lint format type docs bench figures $(FIGURES) build clean

@@ -12,6 +12,7 @@ from hydra import initialize_config_dir
 
 from btgm_cli.cli import COMMANDS, audit, direct_sample, figure, rank, report, sample, train
 from btgm_cli.cli.config import compose_config, values_of
+from btgm_cli.cli.engines import engine_settings
 from btgm_cli.cli.options import Options, read_run
 from btgm_cli.cli.overrides import each_job
 from btgm_cli.cli.resume import RESUME
@@ -59,7 +60,9 @@ def require_typable(command: str) -> None:
 
 def read_as_run(argv: list[str]) -> None:
     asked = read_run(argv)
-    settings = [item for item in asked.settings if not item.startswith(("out=", RESUME))]
+    how = (*engine_settings(asked.settings), "…")
+    own = [item for item in asked.settings if item not in how]
+    settings = [item for item in own if not item.startswith(("out=", RESUME))]
     if asked.sweep:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             settings = next(each_job(settings))
@@ -78,7 +81,8 @@ def require_composed(settings: list[str]) -> None:
 
 
 def read_as_sample(argv: list[str]) -> None:
-    argv = [a for a in argv if a != "-m" and not a.startswith(("hydra/", "shard=range"))]
+    how = ("-m", *engine_settings(argv))
+    argv = [a for a in argv if a not in how and not a.startswith("shard=range")]
     if "=" not in argv[0]:
         checked(sample.Request, arguments(argv[1:]))
         return

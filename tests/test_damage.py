@@ -29,7 +29,10 @@ RUN = [
 ]
 ROWS = {"manifest.json", "pareto.csv"}
 WEIGHTS = {"flow/001.safetensors", "flow/001.acceptance.safetensors"}
-FIRST = {"flow/000.safetensors", "flow/000.acceptance.safetensors", "flow/001.paid.safetensors"}
+FIRST = {
+    *("flow/000.safetensors", "flow/000.acceptance.safetensors", "flow/000.paid.safetensors"),
+    "flow/001.paid.safetensors",
+}
 PAID = "paid/values.safetensors"
 """Whichever comes first: these files are named by their content."""
 

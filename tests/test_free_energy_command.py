@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pandas as pd
@@ -154,6 +155,7 @@ def test_what_cannot_be_used_is_refused_in_a_line(runs, here, capsys, ask, told)
     text += "def nan(x):\n    y = x[:, 0].clone()\n    y[0] = float('nan')\n    return y\n"
     (here / "mine.py").write_text(text)
     assert main(["free-energy", str(runs / "strong"), *ask, "out=found"]) == 2
+    sys.modules.pop("mine", None)  # other tests have a module of this name
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert told in lines[0]

@@ -113,7 +113,7 @@ def test_what_it_shows_to_learners_judges_nothing():
     found.at(1.0)
     passed = found.passed()
     held = torch.cat([rung.z.flatten(0, 1) for rung in found.ladder])
-    assert not (passed.z[:, None, 0] == held[None, :, 0]).any()
+    assert not {*map(tuple, passed.z.tolist())} & {*map(tuple, held.tolist())}
     assert torch.equal(passed.f, Linear()(passed.z).double())
     asked = found.f_evals - found.ladder[0].f.numel()
     assert 0.3 * asked < len(passed.f) < asked

@@ -91,9 +91,9 @@ class Shifted(Flow):
 class Ignorant(Acceptance):
     """Learned acceptance that knows `known` exactly, and of no island."""
 
-    def predict(self, z: Tensor) -> Tensor:
-        """s(z), shape (n,)."""
-        return known(z)
+    def each(self, z: Tensor) -> Tensor:
+        """What each network says, shape (members, n): all the same."""
+        return known(z).expand(len(self.nets), -1)
 
 
 def ignorant(islands: Islands, dim: int) -> tuple[LatentCriterion, TunedModel]:

@@ -56,13 +56,13 @@ class DrawFiles:
         per_part = min(
             per_file, MOST_PER_PART, max(1, BYTES_PER_PART // each), -(-n // shard.count)
         )
+        # The parts, and the files made of them.
+        require_room("n", n, 2 * (n // shard.count) * each, path.parent)
         sizes = _sizes(n, per_part)
         chosen = shard.chosen(len(sizes))
         self.parts_each, self.first = per_file // per_part, chosen.start
         self.parts = DrawParts(path, [sizes[k] for k in chosen])
         self.n = sum(self.parts.sizes)
-        # The parts, and the files made of them.
-        require_room("n", n, 2 * self.n * each, path.parent)
         self._require_free()
 
     def beside(self, suffix: str) -> Path:

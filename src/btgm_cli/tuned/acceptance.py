@@ -86,8 +86,8 @@ class Acceptance(nn.Module):
         Here the networks' e^{βs} are averaged, not s: where one of them is far too low, a draw
         that slips through does not carry a huge weight.
         """
-        tilts = torch.logsumexp(self.beta.to(z) * self.each(z), 0) - math.log(len(self.nets))
-        return tilts - log_ratio
+        each = self.beta.to(z) * self.each(z)
+        return torch.logsumexp(each, 0) - math.log(len(each)) - log_ratio
 
     def log_accept(self, z: Tensor, log_ratio: Tensor | float) -> Tensor:
         """log a(z), shape (n,), at most 0, given log m(z) − log p(z), nats."""
