@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import ClosedForm, Linear
@@ -119,6 +120,8 @@ def test_a_saved_one_accepts_the_same(wide):
     ratio = torch.zeros(50)
     assert torch.equal(again.log_accept(z, ratio), acceptance.log_accept(z, ratio))
     assert again.rate == acceptance.rate
+    with pytest.raises(SettingError, match="make the run again"):
+        Acceptance.of({"net.0.weight": z})  # as it was with one network
 
 
 @settings(max_examples=40, deadline=None)

@@ -23,6 +23,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import State
 from btgm_cli.core.seeds import derived_seed
 from btgm_cli.tilt.bisection import bisect
@@ -104,7 +105,14 @@ class Acceptance(nn.Module):
 
     @classmethod
     def of(cls, state: State) -> Acceptance:
-        """The acceptance that `snapshot` took."""
+        """The acceptance that `snapshot` took.
+
+        Raises:
+            SettingError: another version did.
+        """
+        if "nets.0.0.weight" not in state:
+            expected = "are not those of this version of btgm; make the run again"
+            raise SettingError("learned acceptance", "its weights", expected)
         members = sum(name.endswith(".0.weight") for name in state)
         acceptance = cls(state["nets.0.0.weight"].shape[1], members=members)
         acceptance.load_state_dict(state)
