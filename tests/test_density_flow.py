@@ -67,6 +67,7 @@ def test_the_flow_is_the_density_of_its_data(trained):
     assert 0 <= divergence < 0.05
 
 
+@pytest.mark.slow
 def test_a_run_on_the_flow_and_one_on_that_run(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     energy = ["criterion=energy", "system=double_well_bgflow", *QUICK]

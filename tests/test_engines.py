@@ -147,6 +147,7 @@ def test_every_launcher_has_a_test_or_needs_a_cluster():
     assert set(tree.choices("hydra/launcher")) == {*ENGINES, "btgm_slurm"}
 
 
+@pytest.mark.slow
 def test_jobs_side_by_side_take_a_thread_each_unless_told(here, launches):
     asked = [item for item in SWEEP if not item.startswith("threads=")]
     for told, threads in ((), 1), (("threads=2",), 2):
@@ -192,9 +193,8 @@ def test_a_job_whose_sweep_has_ended_is_left_alone(whole, here):  # noqa: F811
     assert state_of(path / read_plan(path)[0].folder) is State.FINISHED
 
 
-@pytest.mark.parametrize(
-    "k", [14, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 5, 9, 40))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [2, 5, 9, 14, 40])
 def test_a_disk_that_becomes_full_amid_a_sweep_is_one_line(whole, here, monkeypatch, capsys, k):  # noqa: F811
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", Disk(k, 999))

@@ -206,6 +206,7 @@ def test_what_a_sampler_met_takes_part_in_the_fit():
     assert (n_prior + n_met, n_met > n_prior) == (regression.BATCH, True)
     pool.add((z[:10], LATENT(z[:10])))
     assert sum(n for _, n in pool.sources()) == regression.BATCH
+    assert pool.size == 3010
     pool.climbed[1][0] = torch.nan
     assert not pool.is_finite
 

@@ -82,11 +82,12 @@ class Recipe:
             require_free_of(self.out, (f"{self.name}.md", f"{self.name}.csv"))
             write_json(file, wanted)
             return
-        own = _read(file)
-        if own is None or set(own) != set(wanted):
-            raise DataError(file, "is damaged")
-        if own != wanted:
+        try:
+            own = json.loads(file.read_text(encoding="utf-8"))
             told = f"{own['figure']} with quick={str(own['quick']).lower()}"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(file, f"is damaged ({type(error).__name__})") from error
+        if own != wanted:
             expected = f"holds {told}; choose another folder or remove it"
             raise SettingError("out", str(self.out), expected)
 

@@ -43,6 +43,11 @@ class Pool:
     ) -> None:
         self.prior, self.asked, self.climbed = prior, list(asked), climbed
 
+    @property
+    def size(self) -> int:
+        """Pairs of all kinds."""
+        return sum(len(f) for _, f in self._known)
+
     def add(self, pairs: Pairs) -> None:
         """Keep what was asked for."""
         self.asked.append(pairs)
@@ -61,8 +66,11 @@ class Pool:
     @property
     def is_finite(self) -> bool:
         """Is f a number wherever it was asked?"""
-        known = [self.prior, *self.asked, *([] if self.climbed is None else [self.climbed])]
-        return all(bool(torch.isfinite(f).all()) for _, f in known)
+        return all(bool(torch.isfinite(f).all()) for _, f in self._known)
+
+    @property
+    def _known(self) -> list[Pairs]:
+        return [self.prior, *self.asked, *([] if self.climbed is None else [self.climbed])]
 
 
 def fit(

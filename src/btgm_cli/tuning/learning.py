@@ -13,7 +13,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import State
 from btgm_cli.tuned.acceptance import Acceptance
 from btgm_cli.tuned.mixture import Mixture
-from btgm_cli.tuned.regression import Pairs, Pool, fit
+from btgm_cli.tuned.regression import BATCH, Pairs, Pool, fit
 from btgm_cli.tuning.settings import Tuning
 from btgm_cli.tuning.surrogate import ROUNDS, Surrogate, ask, state_of
 from btgm_cli.tuning.training import Training, train
@@ -22,6 +22,9 @@ FIRST, LATER = 2.0, 0.8
 """Steps of a fit for each step of the flow's training: of the first one, to draws of p, and of the
 later ones. Longer fits bring p·exp(βs) up to 0.01 nats nearer on the default path, and a few draws
 that weigh as much as hundreds."""
+
+EPOCHS = 4
+"""So many times a fit sees each pair of the pool, at least: where much was asked for."""
 
 
 @dataclass
@@ -93,7 +96,8 @@ class Lesson:
 
     def _fit(self, steps: float, generator: torch.Generator) -> None:
         beta = self.training.schedule.beta
-        fit(self.acceptance, self.pool, beta, math.ceil(steps), generator, self.typical)
+        enough = math.ceil(max(steps, EPOCHS * self.pool.size / BATCH))
+        fit(self.acceptance, self.pool, beta, enough, generator, self.typical)
 
     def _learn(self, pairs: Pairs) -> None:
         self.paid.append(pairs)
