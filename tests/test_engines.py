@@ -76,6 +76,7 @@ def copied(whole, here, *without):  # noqa: F811
     return here / "copy"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_own_job_no_more_than_a_second_try(whole, here, launches):  # noqa: F811
     asked, deaths = launches
     deaths.append((1, True))

@@ -75,7 +75,8 @@ def tuned(criterion, target, settings=QUICK):
 
 
 def test_the_default_learns_first_and_meets_the_tilt():
-    result = tuned(Linear(), Target(betas=[0.5, BETA]))
+    result = tuned(Linear(), Target(betas=[0.0, 0.5, BETA]))
+    assert len(result.points[0].paid["f"]) == QUICK.n_eval  # what p was asked is learned from
     assert result.gradient is Gradient.SURROGATE
     assert result.status is Status.OK
     last = result.points[-1].figures
@@ -189,11 +190,6 @@ def test_a_kl_is_told_by_draws_that_ask_nothing_of_f():
     # The n draws whose f is known would leave √(2 KL / n).
     assert last.figures.moments.kl_se < 0.6 * (2 * 0.3 / QUICK.n_eval) ** 0.5
     assert abs(last.figures.moments.kl - 0.3) <= 0.03 * 0.3 + 4 * last.figures.moments.kl_se
-
-
-def test_what_p_was_asked_at_first_is_learned_from():
-    result = tuned(Linear(), Target(betas=[0.0, BETA]))
-    assert len(result.points[0].paid["f"]) == QUICK.n_eval
 
 
 def test_what_a_sampler_met_takes_part_in_the_fit():
