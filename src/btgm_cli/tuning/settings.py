@@ -47,7 +47,7 @@ class Tuning:
         min_acceptance_rate: smallest share of draws that learned acceptance may keep; at 1 the
             flow's draws are all kept and nothing is learned, as in the paper.
         n_eval: draws of q̂ that each figure rests on (up to 16 times more where a target's
-            tolerance needs them).
+            tolerance needs them; towards a KL only the KL itself, whose draws ask no f).
         n_reference: draws of p behind the importance-sampling reference.
         n_particles: particles of the tempered SMC that takes over where that fails.
         first_beta: towards one target, begin where the reference has it, which takes one training
