@@ -179,6 +179,7 @@ def test_most_of_what_is_asked_lies_where_what_was_learned_is_steep():
     assert near(border) > 4 * share
 
 
+@pytest.mark.slow
 def test_a_kl_is_told_by_draws_that_ask_nothing_of_f():
     criterion = Counted(Linear())
     result = tuned(criterion, Target(C_D=0.3), replace(QUICK, tolerance=0.03))
@@ -207,6 +208,7 @@ def test_what_a_sampler_met_takes_part_in_the_fit():
     assert not pool.is_finite
 
 
+@pytest.mark.slow
 def test_the_fit_is_near_f_where_the_tilt_is():
     z = MODEL.sample_prior(20_000, derived_generator(2))
     acceptance = Acceptance(DIM)
