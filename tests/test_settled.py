@@ -13,8 +13,8 @@ from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tuned import regression
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, tune
-from btgm_cli.tuning.fitting import GOOD_ENOUGH, N_SIFTED
-from btgm_cli.tuning.settled import is_beside, last_trained, moved
+from btgm_cli.tuning.fitting import N_SIFTED
+from btgm_cli.tuning.settled import BESIDE, is_beside, last_trained, moved
 from tests.test_tuning import MemoryJournal
 
 DIM = 2
@@ -53,7 +53,7 @@ def smaller_batches():
 def run(journal=None):
     """Tuned at a β, at one beside it and at one far from both."""
     flow = InverseAutoregressive(DIM, depth=2, hidden=[32])
-    target = Target(betas=[2.0, 2.1, 3.0])
+    target = Target(betas=[2.0, 2.1, 4.0])
     return tune(MODEL, step, target=target, flow=flow, settings=QUICK, journal=journal)
 
 
@@ -106,9 +106,9 @@ class Exact:
 @pytest.mark.parametrize(
     ("beta", "reliable", "weights", "beside"),
     [
-        (1 + 0.99 * math.sqrt(GOOD_ENOUGH), True, (), True),
-        (1 - 0.99 * math.sqrt(GOOD_ENOUGH), True, (), True),
-        (1 + 1.01 * math.sqrt(GOOD_ENOUGH), True, (), False),
+        (1 + 0.99 * math.sqrt(BESIDE), True, (), True),
+        (1 - 0.99 * math.sqrt(BESIDE), True, (), True),
+        (1 + 1.01 * math.sqrt(BESIDE), True, (), False),
         (1.01, False, (), False),
         (1.01, True, (1.0, 2.0), False),
     ],
