@@ -58,18 +58,21 @@ def judged(path: Path) -> dict:
 
 
 def begun(folder: Path) -> optuna.Study:
-    """The study; what a kill cut off is proposed again, first of all."""
+    """The study; what a kill or Ctrl-C cut off is proposed again, first of all."""
     folder.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(folder / "study.log")))
-    sampler = optuna.samplers.TPESampler(seed=0)
-    study = optuna.create_study(
-        study_name="flow", storage=storage, sampler=sampler, load_if_exists=True
-    )
+    study = optuna.create_study(study_name="flow", storage=storage, load_if_exists=True)
+    # Another seed in each sitting: the first one's would propose once more what was tried.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
     if not study.trials:
         study.enqueue_trial(DEFAULTS)
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+    known = [trial.params for trial in study.get_trials(states=[TrialState.COMPLETE])]
+    for trial in study.get_trials(states=[TrialState.FAIL]):
+        if trial.params and trial.params not in known:
+            study.enqueue_trial(trial.params)
+            known.append(trial.params)
     return study
 
 
