@@ -159,12 +159,35 @@ class Rescaled(Protocol):
         ...
 
 
+@runtime_checkable
+class Doubtful(Protocol):
+    """A criterion that is itself an estimate, and knows whether it is to be believed.
+
+    No figure of a run can tell that f is wrong: they are all measured with it.
+    """
+
+    @property
+    def doubt(self) -> str:
+        """Why f may not be believed; empty where it may."""
+        ...
+
+    @property
+    def remedy(self) -> str:
+        """What would mend it: settings of the same command, or words."""
+        ...
+
+
 class DrawSource(Protocol):
     """What a run hands to an export: draws x of p, and of the tilt where it vouches for them."""
 
     @property
     def beta(self) -> float:
         """β of the tilt."""
+        ...
+
+    @property
+    def model(self) -> GenerativeModel:
+        """The frozen generator whose x they are."""
         ...
 
     @property

@@ -82,16 +82,24 @@ class Emulator:
 
         What the emulator may be wrong by widens it.
         """
+        white, factor = self._white(u, observed, size)
+        log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        log_turn = self.turn.diagonal().log().sum()
+        normal = 0.5 * white.shape[1] * math.log(2 * math.pi)
+        log_p: Tensor = log_turn - 0.5 * white.square().sum(1) - log_volume - normal
+        return log_p
+
+    def chi2(self, u: Tensor, observed: Tensor, size: int) -> Tensor:
+        """Square of the standardized distance of observed statistics (S,), shape (n,)."""
+        return self._white(u, observed, size)[0].square().sum(1)
+
+    def _white(self, u: Tensor, observed: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Distances of observed statistics, standardized, (n, S), and by what (n, S, S)."""
         mean, error = self.means.mean_and_var(u)
         of_unit = _of_entries(self.logs.mean(u), mean.shape[1])
         factor = torch.linalg.cholesky(of_unit / size + torch.diag_embed(error))
         away = (self.turn @ observed - mean)[..., None]
-        white = torch.linalg.solve_triangular(factor, away, upper=False)[..., 0]
-        log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(1)
-        log_turn = self.turn.diagonal().log().sum()
-        normal = 0.5 * mean.shape[1] * math.log(2 * math.pi)
-        log_p: Tensor = log_turn - 0.5 * white.square().sum(1) - log_volume - normal
-        return log_p
+        return torch.linalg.solve_triangular(factor, away, upper=False)[..., 0], factor
 
     def widening(self, u: Tensor, size: int) -> float:
         """Share that the emulator's error has of the variance of statistics at u (n, P).

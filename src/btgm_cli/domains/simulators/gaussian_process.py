@@ -12,9 +12,9 @@ STEPS = 40
 """Of L-BFGS on the marginal likelihood."""
 
 SLOPES = 10.0
-"""Standard deviation of the straight lines that a curve may lie about, for outputs of scale one."""
+"""Standard deviation of the straight lines that a curve may lie about; outputs have scale one."""
 
-LENGTH = math.log(2.0)
+LENGTH = math.log(4.0)
 """log ℓ that is held to be likely: an input of order one is not crossed by many waves."""
 
 JITTER = 1e-9
@@ -73,7 +73,7 @@ def fitted(places: Tensor, outputs: Tensor, errors: Tensor) -> Processes:
     """
     offset, scale = outputs.mean(0), outputs.std(0).clamp(min=1e-12)
     y = ((outputs - offset) / scale).T[..., None]
-    return _fitted(places, y, (errors / scale.square()).T, offset, scale)
+    return _fitted(places, y, (errors / scale.square()).T, offset, scale, known=True)
 
 
 def fitted_alike(places: Tensor, outputs: Tensor, errors: Tensor) -> Processes:
@@ -82,33 +82,35 @@ def fitted_alike(places: Tensor, outputs: Tensor, errors: Tensor) -> Processes:
     Args:
         places: u, shape (m, P).
         outputs: of order one, shape (m, S).
-        errors: variances of any output's errors, shape (m,).
+        errors: variances of any output's errors, shape (m,), up to a factor.
     """
     offset, scale = outputs.mean(0), torch.ones(outputs.shape[1]).to(outputs)
-    return _fitted(places, (outputs - offset)[None], errors[None], offset, scale)
+    return _fitted(places, (outputs - offset)[None], errors[None], offset, scale, known=False)
 
 
 def _fitted(
-    places: Tensor, y: Tensor, errors: Tensor, offset: Tensor, scale: Tensor
+    places: Tensor, y: Tensor, errors: Tensor, offset: Tensor, scale: Tensor, *, known: bool
 ) -> Processes:
-    """Processes of outputs y (K, m, R) with errors (K, m)."""
+    """Processes of outputs y (K, m, R) with errors (K, m), known or up to a factor."""
     log_a = torch.zeros(len(y), dtype=torch.double, requires_grad=True)
     shape = len(y), places.shape[1]
     log_length = torch.full(shape, LENGTH, dtype=torch.double, requires_grad=True)
-    noise = torch.diag_embed(errors + JITTER)
-    optimizer = torch.optim.LBFGS(
-        [log_a, log_length], max_iter=STEPS, line_search_fn="strong_wolfe"
-    )
+    log_factor = torch.zeros(len(y), 1, dtype=torch.double, requires_grad=not known)
+    constants = [log_a, log_length, *([] if known else [log_factor])]
+    optimizer = torch.optim.LBFGS(constants, max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def covariance() -> Tensor:
+        noise = torch.diag_embed(log_factor.exp() * errors + JITTER)
+        return _kernel(log_a, log_length, places, places) + noise
 
     def unlikely() -> Tensor:
         optimizer.zero_grad()
-        factor, fault = torch.linalg.cholesky_ex(
-            _kernel(log_a, log_length, places, places) + noise
-        )
+        factor, fault = torch.linalg.cholesky_ex(covariance())
         solved = torch.linalg.solve_triangular(factor, y, upper=False)
         log_det = y.shape[2] * factor.diagonal(dim1=1, dim2=2).log().sum()
         # Where places are few the likelihood is flat: neither endless nor countless waves.
         held = (log_length - LENGTH).square().sum() + 0.25 * log_a.square().sum()
+        held = held + log_factor.square().sum()
         total: Tensor = 0.5 * solved.square().sum() + log_det + 0.5 * held
         total = torch.where(fault.any(), torch.inf, total)
         total.backward()
@@ -116,8 +118,9 @@ def _fitted(
 
     with torch.enable_grad():
         optimizer.step(unlikely)
+    with torch.no_grad():
+        factor = torch.linalg.cholesky(covariance())
     log_a, log_length = log_a.detach(), log_length.detach()
-    factor = torch.linalg.cholesky(_kernel(log_a, log_length, places, places) + noise)
     whitening = torch.linalg.solve_triangular(
         factor, torch.eye(len(places)).to(factor).expand_as(factor), upper=False
     )

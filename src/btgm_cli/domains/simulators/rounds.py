@@ -23,7 +23,7 @@ from btgm_cli.truth.smc import TemperedSMC
 HALVES = ("first", "second")
 """Two chains of rounds that share nothing, so that their difference is an error."""
 
-PLACES = 40
+PLACES = 24
 """In each round of each half."""
 
 ROUNDS = 5
@@ -122,14 +122,18 @@ class Fitted:
     """What all rounds left.
 
     Args:
-        whole: the posterior by all simulations.
+        emulator: of all simulations.
         agreement: of the two halves.
+        best: largest log-likelihood of the posterior's draws, nats.
+        misfit: smallest χ² of the data's statistics there.
         rounds: how many.
-        units: behind the whole.
+        units: simulated.
     """
 
-    whole: Posterior
+    emulator: Emulator
     agreement: Agreement
+    best: float
+    misfit: float
     rounds: int
     units: int
 
@@ -171,16 +175,17 @@ class Rounds:
                 break
         whole = self.posterior(chains, "whole", 0)
         units = sum(int(part.n.sum()) for chain in chains for part in chain)
-        return Fitted(whole, agreement, number + 1, units)
+        emulator, observed = whole.emulator, self.observed
+        chi2 = emulator.chi2(whole.u, observed.statistics, observed.size)
+        best, misfit = whole.f.max().item(), chi2.min().item()
+        return Fitted(emulator, agreement, best, misfit, number + 1, units)
 
     def units(self, number: int) -> int:
         """At each place of a round."""
         share = 2**number / (2**ROUNDS - 1)
         return max(int(self.most * share / (len(HALVES) * PLACES)), FEWEST_UNITS)
 
-    def posterior(
-        self, chains: Sequence[Sequence[Simulations]], *purpose: object
-    ) -> Posterior:
+    def posterior(self, chains: Sequence[Sequence[Simulations]], *purpose: object) -> Posterior:
         """The posterior by all simulations of these chains."""
         seen = [part for chain in chains for part in chain]
         recent = [part is chain[-1] for chain in chains for part in chain]
