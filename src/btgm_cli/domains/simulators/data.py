@@ -32,12 +32,12 @@ def read_data(file: str, simulator: Simulator) -> NDArray[np.float64]:
     x, names = _numbers(path)
     if x.ndim != 2 or not len(x):
         raise DataError(path, f"must hold a table with a row a unit, not shape {x.shape}")
-    if simulator.columns and names and names != simulator.columns:
-        wanted = ", ".join(simulator.columns)
-        raise DataError(path, f"has the columns {', '.join(names)}, the simulator {wanted}")
     if x.shape[1] != simulator.n_columns:
         fault = f"has {x.shape[1]} columns, and the simulator gives {simulator.n_columns}"
         raise DataError(path, fault)
+    if simulator.columns and names and names != simulator.columns:
+        wanted = ", ".join(simulator.columns)
+        raise DataError(path, f"has the columns {', '.join(names)}, the simulator {wanted}")
     bad = int((~np.isfinite(x)).any(1).sum())
     if bad:
         raise DataError(path, f"has NaN or infinite values in {bad} of {len(x)} rows")
