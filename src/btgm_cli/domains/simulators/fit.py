@@ -12,13 +12,15 @@ from torch import Tensor
 
 from btgm_cli.core.blame import name_of
 from btgm_cli.core.capping import CEILING, capped
-from btgm_cli.core.contracts import GenerativeModel
+from btgm_cli.core.contracts import Covered, GenerativeModel
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.seeds import derived_seed
 from btgm_cli.domains.simulators.data import read_data
 from btgm_cli.domains.simulators.kept import Kept
 from btgm_cli.domains.simulators.made import recalled
 from btgm_cli.domains.simulators.model import Parameters, Simulated
 from btgm_cli.domains.simulators.rounds import Agreement, Fitted, Likelihood, Observed, Rounds
+from btgm_cli.domains.simulators.simulator import prior_draws
 
 FEWEST = 5000
 """Units of all simulations: two halves of five rounds with 24 places of twenty units."""
@@ -83,27 +85,62 @@ class Fit:
             DataError: data that are not like the simulator's.
         """
         del device  # f is computed on the CPU, in double precision
-        if not isinstance(model, Parameters) or isinstance(model, Simulated):
-            expected = f"needs model=simulator, without model.size; here is {name_of(model)}"
-            raise SettingError("criterion", "fit", expected)
-        simulator = model.simulator
-        x = read_data(self.data, simulator)
-        statistics = torch.from_numpy(simulator.statistics(x))
+        parameters = _parameters_of(model)
+        simulator = parameters.simulator
+        statistics = torch.from_numpy(simulator.statistics(read_data(self.data, simulator)))
         if not torch.isfinite(statistics).all():
             raise SettingError("criterion.data", self.data, "its summary is NaN or infinite")
-        observed = Observed(statistics.mean(0), len(x))
+        observed = Observed(statistics.mean(0), len(statistics))
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        kept = Kept(simulator, self.folder)
-        rounds = Rounds(model, kept, observed, self.simulations, seed)
-        fitted = recalled(kept, rounds)
-        made = FittedLikelihood(model, fitted, observed, self.simulations)
-        print(told(made, kept), file=sys.stderr)
+        made = self._fitted(parameters, observed, seed)
+        print(told(made), file=sys.stderr)
         return made
 
+    def trial(self, model: GenerativeModel, number: int, seed: int) -> list[Covered]:
+        """Simulate as many units as the data have at a θ of p, and fit them as the data are.
 
-def told(made: FittedLikelihood, kept: Kept) -> str:
+        What is judged is the posterior by the emulator, drawn from by tempered SMC. A flow tuned
+        to it is judged by `kl_gap`.
+        """
+        parameters = _parameters_of(model)
+        simulator = parameters.simulator
+        size = len(read_data(self.data, simulator))
+        truth = prior_draws(simulator.prior, 1, seed, "calibrate", number)
+        of_data = derived_seed(seed, "calibrate", number, "data")
+        mean = torch.from_numpy(simulator.data(truth, size, [of_data])[0])
+        of_fit = derived_seed(seed, "calibrate", number, "fit")
+        made = self._fitted(parameters, Observed(mean, size), of_fit)
+        theta = made.fitted.theta
+        ranks = (theta < truth).double().mean(0)
+        return [
+            Covered(
+                name,
+                truth[0, k].item(),
+                theta[:, k].mean().item(),
+                theta[:, k].std().item(),
+                ranks[k].item(),
+                made.doubt,
+            )
+            for k, name in enumerate(simulator.prior.names)
+        ]
+
+    def _fitted(self, model: Parameters, observed: Observed, seed: int) -> FittedLikelihood:
+        kept = Kept(model.simulator, self.folder)
+        rounds = Rounds(model, kept, observed, self.simulations, seed)
+        return FittedLikelihood(model, recalled(kept, rounds), observed, self.simulations)
+
+
+def _parameters_of(model: GenerativeModel) -> Parameters:
+    """The model, if its x is θ."""
+    if not isinstance(model, Parameters) or isinstance(model, Simulated):
+        expected = f"needs model=simulator, without model.size; here is {name_of(model)}"
+        raise SettingError("criterion", "fit", expected)
+    return model
+
+
+def told(made: FittedLikelihood) -> str:
     """What was simulated and how well it is known, in a line."""
-    found, simulator = made.fitted, kept.simulator
+    found, simulator = made.fitted, made.model.simulator
     return (
         f"criterion=fit: {found.units:,} units in {found.rounds} rounds, "
         f"{simulator.units:,} of them simulated now, {simulator.failures} calls failed; two "

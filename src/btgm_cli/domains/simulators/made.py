@@ -46,6 +46,7 @@ def _content(fitted: Fitted) -> bytes:
     arrays = {"turn": emulator.turn.numpy()}
     for name, processes in (("means", emulator.means), ("logs", emulator.logs)):
         arrays |= {f"{name}.{key}": value.numpy() for key, value in vars(processes).items()}
+    arrays["theta"] = fitted.theta.numpy()
     arrays["agreement"] = np.array(astuple(fitted.agreement))
     arrays |= {name: np.array(float(getattr(fitted, name))) for name in NUMBERS}
     np.savez(content, allow_pickle=False, **arrays)
@@ -63,6 +64,6 @@ def _read(path: Path) -> Fitted:
         best, misfit, rounds, units = (found[name].item() for name in NUMBERS)
         agreement = Agreement(*found["agreement"].tolist())
         emulator = Emulator(found["turn"], *kinds)
-        return Fitted(emulator, agreement, best, misfit, int(rounds), int(units))
+        return Fitted(emulator, agreement, best, misfit, int(rounds), int(units), found["theta"])
     except (ValueError, KeyError, OSError) as error:
         raise DataError(path, f"is damaged ({error}); remove it") from error

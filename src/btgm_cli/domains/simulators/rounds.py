@@ -128,6 +128,7 @@ class Fitted:
         misfit: smallest χ² of the data's statistics there.
         rounds: how many.
         units: simulated.
+        theta: draws of the posterior by all simulations, shape (n, P).
     """
 
     emulator: Emulator
@@ -136,6 +137,7 @@ class Fitted:
     misfit: float
     rounds: int
     units: int
+    theta: Tensor
 
 
 class Rounds:
@@ -178,7 +180,7 @@ class Rounds:
         emulator, observed = whole.emulator, self.observed
         chi2 = emulator.chi2(whole.u, observed.statistics, observed.size)
         best, misfit = whole.f.max().item(), chi2.min().item()
-        return Fitted(emulator, agreement, best, misfit, number + 1, units)
+        return Fitted(emulator, agreement, best, misfit, number + 1, units, whole.theta)
 
     def units(self, number: int) -> int:
         """At each place of a round."""
