@@ -1,12 +1,13 @@
 """A simulator of one's own: times of decay under a flat background, seen for 10 µs."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 WINDOW = 10.0
 """µs."""
 
 
-def decays(theta, n, rng):
+def decays(theta: dict[str, float], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """n times, shape (n, 1), in µs; later ones pile up in the last bin."""
     signal = rng.exponential(theta["lifetime"], n)
     flat = rng.uniform(0, WINDOW, n)
@@ -14,7 +15,7 @@ def decays(theta, n, rng):
     return np.minimum(times, WINDOW)[:, None]
 
 
-def powers(times):
+def powers(times: NDArray[np.float64]) -> NDArray[np.float64]:
     """What is compared: the time and its square, shape (n, 2)."""
     return np.hstack([times, times**2])
 

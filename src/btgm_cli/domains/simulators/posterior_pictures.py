@@ -96,8 +96,7 @@ def predictive_figure(simulated: pd.DataFrame, observed: pd.DataFrame, heading: 
         x, seen = column(simulated, name), np.empty(0)
         if len(observed):
             seen = column(observed, name)
-        low, high = _range(np.concatenate([x, seen]), None)
-        edges = np.linspace(low, high, min(BINS, max(len(np.unique(x)), 5)) + 1).tolist()
+        edges = _edges(np.concatenate([x, seen]))
         axes.hist(x, edges, density=True, color=TUNED, alpha=0.35, label="simulated")
         if len(seen) == 1:
             axes.axvline(seen[0], color=REFERENCE, label="observed")
@@ -123,6 +122,16 @@ def _histogram(axes: Axes, theta: np.ndarray, prior: np.ndarray, truth: float | 
         axes.axvline(truth, color=REFERENCE, linewidth=1, label="truth")
     axes.set_yticks([])
     axes.grid(visible=False)
+
+
+def _edges(values: np.ndarray) -> list[float]:
+    """Of the bins of a histogram; whole numbers have one each where they are few."""
+    low, high = _range(values, None)
+    if (values == np.round(values)).all() and high - low < 2 * BINS:
+        edges = np.arange(np.floor(low), np.ceil(high) + 1) - 0.5
+    else:
+        edges = np.linspace(low, high, BINS + 1)
+    return [float(edge) for edge in edges]
 
 
 def _mark(axes: Axes, x: float | None, y: float | None) -> None:
