@@ -115,8 +115,8 @@ def _critic_loss(
     """WGAN-GP's, between units (n, C) with the shares (n, 1) of the points between them."""
     between = (share * real + (1 - share) * fake).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    loss: Tensor = critic(fake).mean() - critic(real).mean()
-    loss = loss + penalty * (slope.norm(dim=1) - 1).square().mean()
+    steepness = (slope.norm(dim=1) - 1).square().mean()
+    loss: Tensor = critic(fake).mean() - critic(real).mean() + penalty * steepness
     return loss
 
 
