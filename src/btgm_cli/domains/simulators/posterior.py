@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ class Posterior:
     """
 
     n: int = 0
-    truth: Mapping[str, float] = field(default_factory=dict)
+    truth: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.n < 0 or self.n == 1:
@@ -63,9 +63,9 @@ class Posterior:
         if not isinstance(model, Parameters):
             raise SettingError("posterior.n", self.n, "needs model=simulator")
         names = model.simulator.prior.names
-        if unknown := sorted(set(self.truth) - set(names)):
+        if unknown := sorted(set(self.truth or {}) - set(names)):
             expected = f"has {', '.join(unknown)}; the parameters are {', '.join(names)}"
-            raise SettingError("posterior.truth", dict(self.truth), expected)
+            raise SettingError("posterior.truth", dict(self.truth or {}), expected)
         require_memory("posterior.n", self.n, 2 * self.n * len(names))
 
     def write(self, path: Path, draws: DrawSource) -> str:
@@ -90,7 +90,7 @@ class Posterior:
         units = [one for one in found if one is not None]
         _write(path / PREDICTIVE, np.concatenate(units), _statistics(model.simulator))
         _observed(path, model.simulator)
-        known = zip(prior.labels, map(self.truth.get, prior.names), strict=True)
+        known = zip(prior.labels, map((self.truth or {}).get, prior.names), strict=True)
         write_json(path / TRUTH, dict(known))
         return ""
 
