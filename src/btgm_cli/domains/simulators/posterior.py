@@ -30,6 +30,9 @@ from btgm_cli.store.manifest import read_manifest
 PREDICTED = 1000
 """Units simulated at most, one at each of so many θ."""
 
+SHOWN = 20_000
+"""Observed units kept beside them."""
+
 TRUTH = "posterior_truth.json"
 
 
@@ -104,7 +107,7 @@ def _observed(path: Path, simulator: Simulator) -> None:
     manifest = read_manifest(path)
     file = manifest.settings.get("criterion", {}).get("data") if manifest else None
     if file:
-        rows = simulator.statistics(read_data(file, simulator))[:PREDICTED]
+        rows = simulator.statistics(read_data(file, simulator))[:SHOWN]
         _write(path / OBSERVED, rows, _statistics(simulator))
 
 

@@ -130,7 +130,7 @@ def _edges(values: np.ndarray) -> list[float]:
     if (values == np.round(values)).all() and high - low < 2 * BINS:
         edges = np.arange(np.floor(low), np.ceil(high) + 1) - 0.5
     else:
-        edges = np.linspace(low, high, BINS + 1)
+        edges = np.linspace(low, high, BINS // 2 + 1)
     return [float(edge) for edge in edges]
 
 
