@@ -126,7 +126,7 @@ def _histogram(axes: Axes, theta: np.ndarray, prior: np.ndarray, truth: float | 
 
 def _edges(values: np.ndarray) -> list[float]:
     """Of the bins of a histogram; whole numbers have one each where they are few."""
-    low, high = _range(values, None)
+    low, high = np.quantile(values, [FAR, 1 - FAR])
     if (values == np.round(values)).all() and high - low < 2 * BINS:
         edges = np.arange(np.floor(low), np.ceil(high) + 1) - 0.5
     else:
