@@ -15,8 +15,13 @@ def decays(theta: dict[str, float], n: int, rng: np.random.Generator) -> NDArray
     return np.minimum(times, WINDOW)[:, None]
 
 
+def shapes(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is compared, shape (n, 3): the time, how early it is, and whether it is too late."""
+    return np.hstack([times, np.exp(-times), times >= WINDOW])
+
+
 def powers(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is compared: the time and its square, shape (n, 2)."""
+    """A poorer choice, shape (n, 2): the time and its square."""
     return np.hstack([times, times**2])
 
 
