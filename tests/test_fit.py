@@ -25,6 +25,8 @@ from btgm_cli.domains.simulators.fit import Fit, _differ
 from btgm_cli.domains.simulators.gaussian_process import fitted
 from btgm_cli.domains.simulators.model import load_simulator
 from btgm_cli.domains.simulators.rounds import Agreement
+from btgm_cli.store.checkpoints import checkpoints_in
+from btgm_cli.store.files import file_hash
 
 OWN = """
 def plane(theta, n, rng):
@@ -137,6 +139,11 @@ def test_data_that_no_parameter_gives_are_told(folder):
     criterion = under(model, Fit("apart.npy", 20_000, "kept"))
     assert "no θ gives statistics as the data have" in criterion.doubt
     assert "check data" in criterion.remedy
+
+
+def test_a_run_is_held_to_its_data(folder):
+    found = checkpoints_in({"criterion": {"data": "plane.npy"}, "seed": 0, "name": "gone.npy"})
+    assert found == {"criterion.data": file_hash(folder / "plane.npy")}
 
 
 @pytest.mark.parametrize(
