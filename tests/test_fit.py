@@ -17,6 +17,13 @@ from btgm_cli import (
     tune,
 )
 from btgm_cli.cli import main
+from btgm_cli.cli.config import (
+    build_model,
+    build_object,
+    compose_config,
+    exports_of,
+    untrained_flow,
+)
 from btgm_cli.core.errors import DataError
 from btgm_cli.core.latent_criterion import settled
 from btgm_cli.core.seeds import derived_generator
@@ -34,6 +41,13 @@ def plane(theta, n, rng):
 
 def twice(theta, n, rng):
     return rng.normal(theta["a"], 1.0, (n, 2))
+"""
+SIGNS = """
+import numpy as np
+
+def signs(theta, n, rng):
+    sign = rng.choice([-1.0, 1.0], (n, 1))
+    return sign * (theta["size"] + rng.normal(0, 0.3, (n, 1)))
 """
 PRIOR = {"a": {"normal": [0.0, 1.0]}, "b": {"normal": [0.5, 1.0]}}
 N = 50
@@ -176,6 +190,40 @@ def test_a_run_whose_criterion_is_off_says_so():
     assert result.status is Status.UNRELIABLE_CRITERION
     assert result.message.endswith("but f is off: it is off by two")
     assert result.remedy == "criterion.simulations=8"
+
+
+@pytest.mark.parametrize("name", ["poisson", "linear5", "muons", "queue"])
+def test_each_experiment_composes_and_fits_its_model(name):
+    cfg = compose_config("run", [f"experiment={name}", "criterion.data=x.npy"])
+    model = build_model(cfg.model)
+    for export in exports_of(cfg):
+        export.check(model)
+    z = model.sample_prior(2, derived_generator(0, "z"))
+    assert untrained_flow(cfg.flow, model.latent_dim, cfg.seed)(z)[0].shape == z.shape
+    assert isinstance(build_object(cfg.criterion, "criterion"), Fit)
+
+
+@pytest.mark.slow
+def test_learned_statistics_tell_what_the_columns_do_not(folder):
+    """Of units ± θ with a random sign the mean tells nothing; the posterior of |θ| is narrow."""
+    (folder / "own_signs.py").write_text(SIGNS)
+    prior = {"size": {"uniform": [0.5, 2.0]}}
+    model = load_simulator("own_signs:signs", prior)
+    (x,) = model.simulator.each(torch.tensor([[1.2]]), 200, [5])
+    np.save("signs.npy", x)
+    by_mean = under(model, Fit("signs.npy", 20_000, "kept"))
+    by_network = under(model, Fit("signs.npy", 20_000, "kept", learned=True))
+    assert by_network.fitted.theta.std() < 0.3 * by_mean.fitted.theta.std()
+    assert abs(by_network.fitted.theta.mean() - 1.2) < 0.1
+    again = under(load_simulator("own_signs:signs", prior), Fit("signs.npy", 20_000, "kept"))
+    assert torch.equal(again.fitted.theta, by_mean.fitted.theta)
+
+
+def test_a_summary_is_given_or_learned(folder):
+    model = load_model("queue")
+    np.save("queue.npy", np.ones((1, 50)))
+    with pytest.raises(SettingError, match="choose one of both"):
+        under(model, Fit("queue.npy", folder="kept", learned=True))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.core.seeds import derived_seed
 from btgm_cli.domains.simulators.data import read_data
 from btgm_cli.domains.simulators.kept import Kept
+from btgm_cli.domains.simulators.learned import with_learned_summary
 from btgm_cli.domains.simulators.made import recalled
 from btgm_cli.domains.simulators.model import Parameters, Simulated
 from btgm_cli.domains.simulators.rounds import Agreement, Fitted, Likelihood, Observed, Rounds
@@ -50,18 +51,25 @@ class Fit:
         data: file of units, see `data.read_data`.
         simulations: units to be simulated at most.
         folder: where simulations that are paid for are kept, for any later run to use.
+        learned: compare by statistics that a network learns from simulations of the prior.
 
     Raises:
         SettingError: too few simulations.
     """
 
     def __init__(
-        self, data: str, simulations: int = 900_000, folder: str = "outputs/simulations"
+        self,
+        data: str,
+        simulations: int = 900_000,
+        folder: str = "outputs/simulations",
+        *,
+        learned: bool = False,
     ) -> None:
         if isinstance(simulations, bool) or simulations < FEWEST:
             expected = f"must be a whole number, {FEWEST:,} or more"
             raise SettingError("criterion.simulations", simulations, expected)
         self.data, self.simulations, self.folder = data, simulations, Path(folder)
+        self.learned = learned
 
     def __call__(self, x: Tensor) -> Tensor:
         """Without a simulator there is no value.
@@ -85,13 +93,13 @@ class Fit:
             DataError: data that are not like the simulator's.
         """
         del device  # f is computed on the CPU, in double precision
-        parameters = _parameters_of(model)
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        parameters = self._compared(model, seed)
         simulator = parameters.simulator
         statistics = torch.from_numpy(simulator.statistics(read_data(self.data, simulator)))
         if not torch.isfinite(statistics).all():
             raise SettingError("criterion.data", self.data, "its summary is NaN or infinite")
         observed = Observed(statistics.mean(0), len(statistics))
-        seed = int(torch.randint(2**62, (1,), generator=generator))
         made = self._fitted(parameters, observed, seed)
         print(told(made), file=sys.stderr)
         return made
@@ -102,7 +110,7 @@ class Fit:
         What is judged is the posterior by the emulator, drawn from by tempered SMC. A flow tuned
         to it is judged by `kl_gap`.
         """
-        parameters = _parameters_of(model)
+        parameters = self._compared(model, seed)
         simulator = parameters.simulator
         size = len(read_data(self.data, simulator))
         truth = prior_draws(simulator.prior, 1, seed, "calibrate", number)
@@ -123,6 +131,11 @@ class Fit:
             )
             for k, name in enumerate(simulator.prior.names)
         ]
+
+    def _compared(self, model: GenerativeModel, seed: int) -> Parameters:
+        """The model, with a summary that is learned where that is asked for."""
+        parameters = _parameters_of(model)
+        return with_learned_summary(parameters, seed) if self.learned else parameters
 
     def _fitted(self, model: Parameters, observed: Observed, seed: int) -> FittedLikelihood:
         kept = Kept(model.simulator, self.folder)
