@@ -4,7 +4,8 @@
 
 Louppe, Hermans & Cranmer, *Adversarial Variational Optimization of Non-Differentiable Simulators*,
 AISTATS 2019. A critic d minimizes E d(fake) − E d(real) + λ E(‖∇d‖ − 1)², a factored normal q(θ)
-minimizes −E_q d(x) + γ H(q) by REINFORCE without a baseline. Writes `avo_NAME_SEED.csv`.
+minimizes −E_q d(x) + γ H(q) by REINFORCE without a baseline; each epoch replays the same batches.
+Writes `avo_NAME_SEED.csv`.
 """
 
 from __future__ import annotations
@@ -65,12 +66,13 @@ def avo(name: str, seed: int, epochs: int = EPOCHS) -> Found:
     """Run it on the data of a simulator."""
     simulate, truth, _ = TRUTHS[name]
     published, names = SETTINGS[name], list(truth)
-    rng = np.random.default_rng(derived_seed(seed, "avo", name))
+    noise_seed = derived_seed(seed, "avo", name)
+    rng = np.random.default_rng(noise_seed)
     real = torch.from_numpy(observed(name)).float()
     units = 0
 
     def fake(theta: Tensor) -> Tensor:
-        nonlocal units
+        nonlocal units  # counts; `rng` is begun again each epoch
         units += len(theta)
         rows = [dict(zip(names, row, strict=True)) for row in theta.tolist()]
         return torch.from_numpy(np.concatenate([simulate(row, 1, rng) for row in rows])).float()
@@ -93,6 +95,8 @@ def avo(name: str, seed: int, epochs: int = EPOCHS) -> Found:
         return (mean + log_sd.exp() * noise).detach()
 
     for _ in range(epochs):
+        rng = np.random.default_rng(noise_seed)  # the published code replays its batches
+        generator.manual_seed(noise_seed)
         for _ in range(CRITIC_STEPS):
             chosen = torch.randint(len(real), (BATCH,), generator=generator)
             share = torch.rand(BATCH, 1, generator=generator)
