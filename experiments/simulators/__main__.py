@@ -70,7 +70,10 @@ def run(name: str, folder: Path) -> float:
 
 
 def rows(name: str, folder: Path, seconds: float) -> list[Row]:
-    """A row for each parameter: the run's mean and deviation, and the exact ones."""
+    """A row for each parameter: the run's mean and deviation, the exact ones, and those by f.
+
+    Those by f are of 1,000 draws by tempered SMC: what the emulator, without a flow, is off by.
+    """
     path = folder / name
     theta = read_table(path / "parameters.csv").to_numpy(float)
     summary, last = read_run(path).summary, load_run(path).pareto.iloc[-1]
@@ -84,6 +87,9 @@ def rows(name: str, folder: Path, seconds: float) -> list[Row]:
         if exact:
             row |= {"exact_mean": exact.mean[k], "exact_sd": exact.sd[k]}
             row |= {"off": (mean - exact.mean[k]) / exact.sd[k], "ratio": sd / exact.sd[k]}
+            by_f = criterion.fitted.theta[:, k]
+            row["off_of_f"] = (by_f.mean().item() - exact.mean[k]) / exact.sd[k]
+            row["ratio_of_f"] = by_f.std().item() / exact.sd[k]
         row |= {"kl_gap": last["kl_gap"], "kl_gap_se": last["kl_gap_se"]}
         row |= {"ess_fraction": last["ess_fraction"], "units": criterion.fitted.units}
         row |= {"halves": criterion.fitted.agreement.shift, "status": summary["status"]}
