@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from btgm_cli.core.seeds import derived_seed
 from btgm_cli.domains.pretraining.trainee import seeded
+from btgm_cli.domains.simulators.shipped import asymmetry
 from btgm_cli.store.tables import write_table
 
 BATCH, CRITIC_STEPS, EPOCHS, RATE, HIDDEN = 64, 100, 300, 0.01, 10
@@ -74,7 +75,7 @@ def avo(name: str, seed: int, epochs: int = EPOCHS) -> Found:
     def fake(theta: Tensor) -> Tensor:
         nonlocal units  # counts; `rng` is begun again each epoch
         units += len(theta)
-        rows = [dict(zip(names, row, strict=True)) for row in theta.tolist()]
+        rows = [_within(name, dict(zip(names, row, strict=True))) for row in theta.tolist()]
         return torch.from_numpy(np.concatenate([simulate(row, 1, rng) for row in rows])).float()
 
     with seeded(derived_seed(seed, "avo")) as generator:
@@ -111,6 +112,14 @@ def avo(name: str, seed: int, epochs: int = EPOCHS) -> Found:
         (-(d * log_q).mean() + published.entropy * log_sd.sum()).backward()
         of_q.step()
     return Found(mean.detach(), log_sd.exp().detach(), units)
+
+
+def _within(name: str, theta: dict[str, float]) -> dict[str, float]:
+    """θ itself, or the nearest coupling for which e⁺e⁻ → μ⁺μ⁻ has a density: q knows no bounds."""
+    if name != "muons":
+        return theta
+    c = abs(float(asymmetry(theta["E"], theta["G"])))
+    return theta | {"G": theta["G"] * min(1.0, 1.999 / max(c, 1e-12))}
 
 
 def _critic_loss(
