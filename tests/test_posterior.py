@@ -11,7 +11,11 @@ from btgm_cli import SettingError, load_model
 from btgm_cli.cli import main
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.simulators.posterior import Posterior
-from btgm_cli.domains.simulators.posterior_pictures import corner_figure, predictive_figure
+from btgm_cli.domains.simulators.posterior_pictures import (
+    corner_figure,
+    path_figure,
+    predictive_figure,
+)
 from btgm_cli.store.runs import SUMMARY
 
 
@@ -71,6 +75,9 @@ def test_pictures_show_each_parameter_and_mark_the_truth():
     assert len(figure.axes) == 6
     low, high = figure.axes[0].get_xlim()
     assert low < 0.1 < high < 1  # the truth is in sight, the prior's width is not
+    path = [rng.normal(0, sd, (50, 2)) for sd in (1.0, 0.5, 0.1)]
+    figure = path_figure(np.array([0, 0.1, 1]), path, ["a", "b"], {"a": 0.1}, "fit")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["a", "b"]
     counts = pd.DataFrame({"count": rng.poisson(3, 500).astype(float)})
     (axes,) = predictive_figure(counts, counts, "fit").axes
     edges = sorted({patch.get_x() for patch in axes.patches if hasattr(patch, "get_x")})

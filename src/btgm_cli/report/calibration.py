@@ -33,7 +33,7 @@ def draw_calibration(path: Path) -> list[Path]:
 def calibration_figure(
     trials: pd.DataFrame, heads: dict[str, str], band: tuple[int, int]
 ) -> Figure:
-    """A histogram of ranks for each parameter, with the band that uniform ranks keep to.
+    """A histogram of ranks for each parameter, and what uniform ranks keep between.
 
     Args:
         trials: rows of `calibration.csv`.
@@ -44,7 +44,8 @@ def calibration_figure(
     panels = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
     for axes, (name, head) in zip(panels, heads.items(), strict=True):
         ranks = column(trials[trials["parameter"] == name], "rank")
-        axes.axhspan(*band, color=MUTED, alpha=0.2, linewidth=0)
+        for edge in band:
+            axes.axhline(edge, color=MUTED, linestyle="--", linewidth=1)
         axes.hist(ranks, np.linspace(0, 1, BINS + 1).tolist(), color=TUNED, alpha=0.6)
         axes.set(xlabel="rank of the truth", xlim=(0, 1))
         axes.set_title(head, loc="left", fontsize=SMALL)

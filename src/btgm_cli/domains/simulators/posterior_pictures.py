@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from btgm_cli.report import save
 from btgm_cli.report.style import (
+    BETA_LABEL,
     MUTED,
     REFERENCE,
     TITLE,
@@ -21,7 +22,7 @@ from btgm_cli.report.style import (
     in_house_style,
     title,
 )
-from btgm_cli.store.runs import read_summary
+from btgm_cli.store.runs import read_run, read_summary
 from btgm_cli.store.tables import read_table
 
 PARAMETERS, PRIOR = "parameters.csv", "parameters_prior.csv"
@@ -29,6 +30,9 @@ PREDICTIVE, OBSERVED = "predictive.csv", "observed.csv"
 
 DOTS = 1500
 BINS = 40
+FEWEST_BETAS = 3
+"""That make a path."""
+
 MOST = 5
 """Statistics shown."""
 
@@ -44,10 +48,17 @@ def draw_posterior(path: Path, truth: Path) -> list[Path]:
     simulated, observed = read_table(path / PREDICTIVE), read_table(path / OBSERVED)
     heading = title(read_summary(path))
     known = json.loads(truth.read_text(encoding="utf-8")) if truth.is_file() else {}
-    return [
+    pictures = [
         save(corner_figure(theta, prior, known, heading), path / "posterior.png"),
         save(predictive_figure(simulated, observed, heading), path / "predictive.png"),
     ]
+    run = read_run(path)
+    betas = column(run.pareto, "beta")
+    if len(betas) < FEWEST_BETAS:
+        return pictures
+    names = [str(name) for name in theta]
+    figure = path_figure(betas, run.samples, names, known, heading)
+    return [*pictures, save(figure, path / "path.png")]
 
 
 @in_house_style
@@ -107,6 +118,39 @@ def predictive_figure(simulated: pd.DataFrame, observed: pd.DataFrame, heading: 
         axes.set(xlabel=name, yticks=[])
         axes.grid(visible=False)
     figure.axes[0].legend(loc="best")
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=TITLE)
+    return figure
+
+
+@in_house_style
+def path_figure(
+    betas: np.ndarray,
+    samples: Sequence[np.ndarray],
+    names: Sequence[str],
+    truth: Mapping[str, float | None],
+    heading: str,
+) -> Figure:
+    """Mean and deviation of each parameter under q̂, by β.
+
+    Args:
+        betas: of the run, rising.
+        samples: draws of q̂ at each, shape (n, P).
+        names: of the parameters.
+        truth: by parameter.
+        heading: above all.
+    """
+    figure = Figure(figsize=(6.0, 1.5 * len(names) + 0.8), layout="constrained")
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for k, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        mean = np.array([draws[:, k].mean() for draws in samples])
+        sd = np.array([draws[:, k].std() for draws in samples])
+        axes.fill_between(betas, mean - sd, mean + sd, color=TUNED, alpha=0.3, linewidth=0)
+        axes.plot(betas, mean, "o-", color=TUNED, markersize=3)
+        _mark(axes, None, truth.get(name))
+        axes.set_ylabel(name)
+    positive = betas[betas > 0]
+    panels[-1].set_xscale("symlog", linthresh=float(positive.min()))
+    panels[-1].set_xlabel(BETA_LABEL)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=TITLE)
     return figure
 
