@@ -93,7 +93,10 @@ def corner_figure(
                 _mark(axes, truth.get(across), truth.get(row))
             axes.set_xlim(*_range(column(theta, across), truth.get(across)))
             _label(axes, across if i == P - 1 else "", row if j == 0 and i else "")
-    grid[0, 0].legend(loc="upper left", bbox_to_anchor=(1.02, 1) if P > 1 else (0, 1))
+    if P > 1:
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="upper right")
+    else:
+        grid[0, 0].legend(loc="upper left")
     figure.suptitle(heading, x=0.01, ha="left", fontsize=TITLE)
     return figure
 
@@ -150,6 +153,7 @@ def path_figure(
         axes.set_ylabel(name)
     positive = betas[betas > 0]
     panels[-1].set_xscale("symlog", linthresh=float(positive.min()))
+    panels[-1].set_xlim(float(betas.min()), 1.05 * float(betas.max()))
     panels[-1].set_xlabel(BETA_LABEL)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=TITLE)
     return figure
