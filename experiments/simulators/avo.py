@@ -1,11 +1,11 @@
 """Adversarial variational optimization as published, for comparison: no anchor, no likelihood.
 
-    python -m experiments.simulators.avo NAME [SEED] [FOLDER]
+    python -m experiments.simulators.avo NAME [SEED] [FOLDER] [afresh]
 
 Louppe, Hermans & Cranmer, *Adversarial Variational Optimization of Non-Differentiable Simulators*,
 AISTATS 2019. A critic d minimizes E d(fake) − E d(real) + λ E(‖∇d‖ − 1)², a factored normal q(θ)
-minimizes −E_q d(x) + γ H(q) by REINFORCE without a baseline; each epoch replays the same batches.
-Writes `avo_NAME_SEED.csv`.
+minimizes −E_q d(x) + γ H(q) by REINFORCE without a baseline; each epoch replays the same batches,
+but for `afresh`. Writes `avo_NAME_SEED.csv`.
 """
 
 from __future__ import annotations
@@ -63,8 +63,15 @@ class Found:
     units: int
 
 
-def avo(name: str, seed: int, epochs: int = EPOCHS) -> Found:
-    """Run it on the data of a simulator."""
+def avo(name: str, seed: int, epochs: int = EPOCHS, *, replay: bool = True) -> Found:
+    """Run it on the data of a simulator.
+
+    Args:
+        name: of the simulator.
+        seed: of everything random.
+        epochs: steps of q.
+        replay: the same batches and noise each epoch, as the published code has it.
+    """
     simulate, truth, _ = TRUTHS[name]
     published, names = SETTINGS[name], list(truth)
     noise_seed = derived_seed(seed, "avo", name)
@@ -96,8 +103,9 @@ def avo(name: str, seed: int, epochs: int = EPOCHS) -> Found:
         return (mean + log_sd.exp() * noise).detach()
 
     for _ in range(epochs):
-        rng = np.random.default_rng(noise_seed)  # the published code replays its batches
-        generator.manual_seed(noise_seed)
+        if replay:
+            rng = np.random.default_rng(noise_seed)
+            generator.manual_seed(noise_seed)
         for _ in range(CRITIC_STEPS):
             chosen = torch.randint(len(real), (BATCH,), generator=generator)
             share = torch.rand(BATCH, 1, generator=generator)
@@ -138,7 +146,7 @@ if __name__ == "__main__":
     simulator, seed = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0
     folder = Path(sys.argv[3] if len(sys.argv) > 3 else "outputs/simulators")
     began = time.process_time()
-    found = avo(simulator, seed)
+    found = avo(simulator, seed, replay="afresh" not in sys.argv[4:])
     seconds = time.process_time() - began
     rows = [
         {
