@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from btgm_cli.cli import main
 from btgm_cli.cli.loading import load_run
+from btgm_cli.core.errors import BtgmError
 from btgm_cli.domains.simulators import shipped
 from btgm_cli.domains.simulators.fit import FittedLikelihood
 from btgm_cli.report.markdown import Row
@@ -76,6 +77,8 @@ def rows(name: str, folder: Path, seconds: float) -> list[Row]:
     """
     path = folder / name
     theta = read_table(path / "parameters.csv").to_numpy(float)
+    if not theta.size:
+        raise BtgmError(f"{path} has left no draws: {read_run(path).summary['message']}")
     summary, last = read_run(path).summary, load_run(path).pareto.iloc[-1]
     criterion = load_run(path).f().criterion
     assert isinstance(criterion, FittedLikelihood)
