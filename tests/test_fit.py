@@ -134,6 +134,7 @@ def test_the_posterior_is_that_in_closed_form(folder, plane):
     assert criterion.doubt == ""
 
 
+@pytest.mark.slow
 def test_what_is_paid_for_is_used_again_and_gives_the_same_f(folder, plane):
     _, criterion = plane
     model = load_simulator("own_plane:plane", PRIOR)
@@ -148,6 +149,7 @@ def test_what_is_paid_for_is_used_again_and_gives_the_same_f(folder, plane):
     assert torch.equal(criterion(theta), refitted(theta))
 
 
+@pytest.mark.slow
 def test_data_that_no_parameter_gives_are_told(folder):
     model = load_simulator("own_plane:twice", {"a": {"normal": [0.0, 1.0]}})
     criterion = under(model, Fit("apart.npy", 20_000, "kept"))
@@ -256,6 +258,7 @@ def test_settings_of_a_fit_that_cannot_be_used(settings, words):
         under(load_model("poisson"), Fit(**{"data": "x.csv"} | settings))
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_simulations_is_told(folder, tmp_path):
     model = load_simulator("own_plane:twice", {"a": {"normal": [0.0, 1.0]}})
     under(model, Fit("apart.npy", 20_000, "kept"))
