@@ -51,7 +51,7 @@ SETTINGS = {
     "linear5": Published((0.0, 0.0), (1.0, 1.0), 0.025, 10.0),
     "muons": Published((45.0, 1.0), (1.0, 0.1), 0.0025, 5.0),
 }
-"""Where q of the 5-D simulator starts, and its λ, are not in the facts at hand: a guess."""
+"""Where q of the 5-D simulator starts, and its λ, are not known here: a guess."""
 
 
 @dataclass(frozen=True)
