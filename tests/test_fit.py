@@ -1,6 +1,7 @@
 """A synthetic likelihood by an emulator, beside closed forms, and what is told where it is off."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from btgm_cli.domains.simulators.emulator import Emulator, Simulations
 from btgm_cli.domains.simulators.fit import Fit, _differ
 from btgm_cli.domains.simulators.gaussian_process import fitted
 from btgm_cli.domains.simulators.model import load_simulator
-from btgm_cli.domains.simulators.rounds import Agreement
+from btgm_cli.domains.simulators.rounds import UNITS, Agreement, Shape
 from btgm_cli.store.checkpoints import checkpoints_in
 from btgm_cli.store.files import file_hash
 
@@ -145,8 +146,33 @@ def test_what_is_paid_for_is_used_again_and_gives_the_same_f(folder, plane):
     for file in folder.glob("kept/*_*.npz"):  # the emulator, not what was simulated
         file.unlink()
     refitted = under(model, Fit("plane.npy", 60_000, "kept"))
-    assert model.simulator.units == 0
+    assert model.simulator.units <= UNITS  # those alone that tell how normal a mean is
     assert torch.equal(criterion(theta), refitted(theta))
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_how_far_a_mean_is_from_normal_is_that_of_its_distribution(size):
+    """Of exponential units: skewness 2 and excess kurtosis 6, of a mean of N 2/√N and 6/N."""
+    n = 1_000_000
+    units = -torch.log((torch.arange(n).double() + 0.5) / n)[:, None]  # its quantiles
+    found = Shape.of(units, size)
+    assert found.skewness * math.sqrt(size) == pytest.approx(2, abs=0.02)
+    assert found.kurtosis * size == pytest.approx(6, abs=0.1)
+    normal = torch.randn(2000, 1, generator=derived_generator(0, "normal"))
+    # Two errors are taken off, so that two more are left of four.
+    assert Shape.of(normal, 1).skewness <= 2 * math.sqrt(6 / 2000)
+    assert Shape.of(normal, 1).kurtosis <= 2 * math.sqrt(24 / 2000)
+
+
+def test_one_skewed_unit_is_doubted_and_many_are_not(plane):
+    _, criterion = plane
+    one, many = (
+        replace(criterion, fitted=replace(criterion.fitted, shape=shape))
+        for shape in (Shape(2.0, 6.0), Shape(0.1, 0.015))
+    )
+    assert one.doubt.endswith("not normal: skewness 2")
+    assert "model.summary" in one.remedy
+    assert many.doubt == ""
 
 
 @pytest.mark.slow

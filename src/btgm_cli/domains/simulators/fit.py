@@ -20,7 +20,14 @@ from btgm_cli.domains.simulators.kept import Kept
 from btgm_cli.domains.simulators.learned import with_learned_summary
 from btgm_cli.domains.simulators.made import recalled
 from btgm_cli.domains.simulators.model import Parameters, Simulated
-from btgm_cli.domains.simulators.rounds import Agreement, Fitted, Likelihood, Observed, Rounds
+from btgm_cli.domains.simulators.rounds import (
+    Agreement,
+    Fitted,
+    Likelihood,
+    Observed,
+    Rounds,
+    Shape,
+)
 from btgm_cli.domains.simulators.simulator import prior_draws
 
 FEWEST = 5000
@@ -34,6 +41,9 @@ LEAST_SHARE = 0.1
 
 LARGEST_WIDENING = 0.4
 """Of either half: the posterior by all is then a tenth wider than it would be without error."""
+
+LARGEST_SKEWNESS, LARGEST_KURTOSIS = 0.5, 1.0
+"""Of the mean statistics of such data: beyond, as for extremes of one unit, no normal is right."""
 
 UNLIKELY = 1e-3
 """Probability of statistics as far from the simulator's best, below which it is no simulator of
@@ -49,7 +59,8 @@ class Fit:
 
     Args:
         data: file of units, see `data.read_data`.
-        simulations: units to be simulated at most.
+        simulations: units to be simulated at most, but for the few (2,000, and no more than one
+            place of the last round has) that tell whether their mean is normal.
         folder: where simulations that are paid for are kept, for any later run to use.
         learned: compare by statistics that a network learns from simulations of the prior.
 
@@ -202,8 +213,8 @@ class FittedLikelihood:
 
     @property
     def doubt(self) -> str:
-        """Why f may not be believed: the emulators differ, or no θ makes such data."""
-        if reason := _differ(self.fitted.agreement):
+        """Why f may not be believed: emulators differ, data are not normal, no θ makes such."""
+        if reason := _differ(self.fitted.agreement) or _skewed(self.fitted.shape):
             return reason
         if self.misfit < UNLIKELY:
             return (
@@ -217,6 +228,8 @@ class FittedLikelihood:
         """More simulations, where that is what f lacks."""
         if _differ(self.fitted.agreement):
             return f"criterion.simulations={4 * self.simulations}"
+        if _skewed(self.fitted.shape):
+            return "name statistics that are nearer to normal, by model.summary, or use more data"
         return "check data, simulator and prior: criterion.data, model.simulate, model.prior"
 
 
@@ -231,4 +244,14 @@ def _differ(found: Agreement) -> str:
         return f"{halves} give posteriors that share {found.share:.0%} of their draws"
     if found.widening > LARGEST_WIDENING:
         return f"an emulator's error is {found.widening:.0%} of the variance of the statistics"
+    return ""
+
+
+def _skewed(found: Shape) -> str:
+    """In what the statistics are not normal; empty where they nearly are."""
+    what = "the mean statistics of such data are not normal"
+    if found.skewness > LARGEST_SKEWNESS:
+        return f"{what}: skewness {found.skewness:.2g}"
+    if found.kurtosis > LARGEST_KURTOSIS:
+        return f"{what}: excess kurtosis {found.kurtosis:.2g}"
     return ""

@@ -14,10 +14,10 @@ from btgm_cli.core.errors import DataError
 from btgm_cli.domains.simulators.emulator import Emulator
 from btgm_cli.domains.simulators.gaussian_process import Processes
 from btgm_cli.domains.simulators.kept import Kept
-from btgm_cli.domains.simulators.rounds import Agreement, Fitted, Rounds
+from btgm_cli.domains.simulators.rounds import Agreement, Fitted, Rounds, Shape
 from btgm_cli.store.files import read_sealed, write_sealed
 
-VERSION = 1
+VERSION = 2
 """Of how an emulator is fitted: a file of another is not read."""
 
 NUMBERS = ("best", "misfit", "rounds", "units")
@@ -48,6 +48,7 @@ def _content(fitted: Fitted) -> bytes:
         arrays |= {f"{name}.{key}": value.numpy() for key, value in vars(processes).items()}
     arrays["theta"] = fitted.theta.numpy()
     arrays["agreement"] = np.array(astuple(fitted.agreement))
+    arrays["shape"] = np.array(astuple(fitted.shape))
     arrays |= {name: np.array(float(getattr(fitted, name))) for name in NUMBERS}
     np.savez(content, allow_pickle=False, **arrays)
     return content.getvalue()
@@ -63,7 +64,8 @@ def _read(path: Path) -> Fitted:
         ]
         best, misfit, rounds, units = (found[name].item() for name in NUMBERS)
         agreement = Agreement(*found["agreement"].tolist())
-        emulator = Emulator(found["turn"], *kinds)
-        return Fitted(emulator, agreement, best, misfit, int(rounds), int(units), found["theta"])
+        emulator, shape = Emulator(found["turn"], *kinds), Shape(*found["shape"].tolist())
+        counts = int(rounds), int(units)
+        return Fitted(emulator, agreement, best, misfit, *counts, shape, found["theta"])
     except (ValueError, KeyError, OSError) as error:
         raise DataError(path, f"is damaged ({error}); remove it") from error

@@ -38,6 +38,9 @@ PARTICLES = 125
 WIDE = 0.25
 """β of the tilts, wider than the posterior, that a third of the places are of."""
 
+UNITS = 2000
+"""Of one call at the posterior's mean, which tell how normal a mean of as many as the data is."""
+
 ENOUGH_SHIFT, ENOUGH_SHARE, ENOUGH_WIDENING = 0.3, 0.85, 0.15
 """Between the halves, and in each: no more rounds where all is better than that."""
 
@@ -77,6 +80,29 @@ class Agreement:
         close = self.shift <= ENOUGH_SHIFT and self.share >= ENOUGH_SHARE
         sharp = self.widening <= ENOUGH_WIDENING
         return close and sharp and self.ratio <= 1 + ENOUGH_SHIFT / 2
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How far mean statistics of data are from normal, as the likelihood takes them to be.
+
+    Args:
+        skewness: the largest of a statistic, less two of its errors; 0 of a normal one.
+        kurtosis: excess over a normal one's, likewise.
+    """
+
+    skewness: float
+    kurtosis: float
+
+    @classmethod
+    def of(cls, statistics: Tensor, size: int) -> Shape:
+        """Of the mean of so many units, whose statistics (n, S) these are."""
+        n = len(statistics)
+        away = statistics.double() - statistics.double().mean(0)
+        z = away / away.std(0, correction=0).clamp(min=1e-300)
+        skewness = (z**3).mean(0).abs().max().item() - 2 * math.sqrt(6 / n)
+        kurtosis = (z**4).mean(0).sub(3).abs().max().item() - 2 * math.sqrt(24 / n)
+        return cls(max(skewness, 0.0) / math.sqrt(size), max(kurtosis, 0.0) / size)
 
 
 @dataclass(frozen=True)
@@ -128,6 +154,7 @@ class Fitted:
         misfit: smallest χ² of the data's statistics there.
         rounds: how many.
         units: simulated.
+        shape: of the mean statistics of such data at the posterior's mean.
         theta: draws of the posterior by all simulations, shape (n, P).
     """
 
@@ -137,6 +164,7 @@ class Fitted:
     misfit: float
     rounds: int
     units: int
+    shape: Shape
     theta: Tensor
 
 
@@ -180,12 +208,29 @@ class Rounds:
         emulator, observed = whole.emulator, self.observed
         chi2 = emulator.chi2(whole.u, observed.statistics, observed.size)
         best, misfit = whole.f.max().item(), chi2.min().item()
-        return Fitted(emulator, agreement, best, misfit, number + 1, units, whole.theta)
+        return Fitted(
+            emulator,
+            agreement,
+            best,
+            misfit,
+            number + 1,
+            units,
+            self._shape(whole.theta.mean(0, keepdim=True)),
+            whole.theta,
+        )
 
     def units(self, number: int) -> int:
         """At each place of a round."""
         share = 2**number / (2**ROUNDS - 1)
         return max(int(self.most * share / (len(HALVES) * PLACES)), FEWEST_UNITS)
+
+    def _shape(self, theta: Tensor) -> Shape:
+        """Of data at one θ (1, P); that of a normal one where the call fails, which is counted."""
+        n, seed = min(UNITS, self.units(ROUNDS - 1)), derived_seed(self.seed, "shape")
+        (found,) = self.model.simulator.each(theta, n, [seed])
+        return (
+            Shape(0, 0) if found is None else Shape.of(torch.from_numpy(found), self.observed.size)
+        )
 
     def posterior(self, chains: Sequence[Sequence[Simulations]], *purpose: object) -> Posterior:
         """The posterior by all simulations of these chains."""
