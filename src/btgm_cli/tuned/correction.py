@@ -193,8 +193,8 @@ class Corrector:
         self.f_evals += n
         self._best = max(self._best, f.max().item())
         log_p = self.f.model.prior_log_prob(z).double()
-        log_w = self.beta * f.double() + log_p - self.proposals.log_density(z, log_q.double(), log_p)
-        return Draws(x, z, log_q, log_w, f)
+        log_proposed = self.proposals.log_density(z, log_q.double(), log_p)
+        return Draws(x, z, log_q, self.beta * f.double() + log_p - log_proposed, f)
 
     def _block(self) -> Draws:
         """A block of proposals with normalized weights."""

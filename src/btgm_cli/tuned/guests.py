@@ -40,7 +40,7 @@ class Guest:
             return self._host.encode(self.tuned.model.decode(own))
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log density in nats (n,), for any z (n, D) of the other model; −inf where it has none."""
+        """log density, nats (n,), for any z (n, D) of the other model; −inf where it has none."""
         with torch.no_grad():
             x = self.model.decode(z)
             own = self._home.encode(x)
