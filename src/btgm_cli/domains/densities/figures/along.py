@@ -48,7 +48,8 @@ def profile_rows(
     f, way = run.f(), Correct.RESAMPLE
     corrector = Corrector(run.tuned(beta), f, beta, way, generator, n=n, among=())
     draws = weighed(corrector, along, n)
-    edges = torch.linspace(*span, BINS + 1, dtype=torch.double)
+    low, high = span
+    edges = torch.linspace(low, high, BINS + 1, dtype=torch.double)
     found = profile(draws.along, draws.log_weights, edges)
     known = free_energy_along(exact, tilt.system, normal, level, edges, tilt.temperature)
     columns = (edges[:-1], edges[1:], found.free_energy, found.error, known)
