@@ -4,8 +4,8 @@
     python experiments/free_energy/rivals.py [FOLDER]
 
 Tempered SMC alone, and the No-U-Turn sampler and adaptive tempered SMC of BlackJAX, from the same
-p, on the double well and Müller–Brown, five seeds. An evaluation with its gradient counts as three.
-Runs as of `check.py`, in its folder.
+p, on the double well and Müller–Brown, five seeds. An evaluation with its gradient counts as
+three. Runs as of `check.py`, in its folder.
 """
 
 import json
@@ -13,7 +13,9 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import blackjax
 import jax
@@ -24,6 +26,7 @@ import torch
 from blackjax.smc import extend_params
 from blackjax.smc.resampling import systematic
 from check import HERE, SEEDS, SYSTEMS, System, exact, made, told
+from jax import Array
 
 from btgm_cli import load_run
 from btgm_cli.cli.coordinates import coordinate_of
@@ -32,6 +35,7 @@ from btgm_cli.domains.densities.systems import MUELLER_BROWN
 from btgm_cli.report.markdown import Row
 from btgm_cli.store.tables import write_table
 from btgm_cli.truth.references import latent_smc
+from btgm_cli.truth.smc import TemperedSMC
 
 DRAWS = 100_000
 """Of `btgm free-energy`."""
@@ -40,20 +44,23 @@ BUDGET = 190_500
 """Of a run, 80,500 evaluations of u, a pilot of 10,000 and these draws."""
 
 OF_GRADIENT = 3
-CHAINS, WARM_UP, STEPS = 4, 500, 10
+CHAINS, WARM_UP, STEPS, WALK = 4, 500, 10, 0.3
 RUNG_ESS = 0.8
 """As our own SMC has it."""
+
+LogDensity = Callable[[Array], Array]
+Prior = Callable[[Array, int], Array]
 
 Found = tuple[float, float, float]
 """log Z, ΔF and evaluations; log Z is NaN where a method tells none."""
 
 
-def double_well(x):
+def double_well(x: Array) -> Array:
     """u of x (2,), kT."""
     return x[0] ** 4 - 6 * x[0] ** 2 + x[0] + x[1] ** 2 / 2
 
 
-def muller_brown(x):
+def muller_brown(x: Array) -> Array:
     """u of x (2,), kT."""
     height, a, b, c, at_x, at_y = jnp.array(MUELLER_BROWN).T
     dx, dy = x[0] - at_x, x[1] - at_y
@@ -82,7 +89,7 @@ def our_smc(system: System, seed: int, folder: Path) -> Found:
     """Tempered SMC, as a run's reference has it, but from its own draws of p alone."""
     f = load_run(made(folder, system.name, seed)).f()
 
-    def climbed(particles: int):
+    def climbed(particles: int) -> tuple[TemperedSMC, int]:
         smc = latent_smc(f, derived_generator(seed, "rivals", particles), particles)
         return smc, smc.cost(1.0)[0]
 
@@ -94,7 +101,7 @@ def our_smc(system: System, seed: int, folder: Path) -> Found:
     return smc.at(1.0).log_z, math.log((1 - above) / above), evals
 
 
-def prior(system: System, folder: Path):
+def prior(system: System, folder: Path) -> tuple[LogDensity, LogDensity, Prior]:
     """log p, −u − log p, and draws of p, for BlackJAX."""
     model, energy = load_run(made(folder, system.name)).model, ENERGIES[system.name]
     mean, scale = jnp.array(model.mean.tolist()), jnp.array(model.scale.tolist())
@@ -103,58 +110,66 @@ def prior(system: System, folder: Path):
     if not same:
         raise SystemExit(f"{system.name}: the two energies differ")
 
-    def log_p(x):
+    def log_p(x: Array) -> Array:
         return jax.scipy.stats.norm.logpdf(x, mean, scale).sum()
 
-    def draws(key, n):
+    def draws(key: Array, n: int) -> Array:
         return mean + scale * jax.random.normal(key, (n, 2))
 
     return log_p, lambda x: -energy(x) - log_p(x), draws
 
 
-def along_of(system: System, x) -> np.ndarray:
+def along_of(system: System, x: Array | np.ndarray) -> np.ndarray:
     """The coordinate of draws x (n, 2)."""
     return coordinate_of(system.along, (2,))(torch.from_numpy(np.array(x))).numpy()
 
 
-def nuts(system: System, seed: int, folder: Path) -> Found:
-    """Chains from draws of p, adapted by windows; what the warm-up takes is counted."""
+@cache
+def chains(system: System, folder: Path) -> tuple[Prior, Callable, Callable]:
+    """Draws of p, a compiled warm-up of all chains, and 100 compiled draws of each."""
     log_p, log_l, draws = prior(system, folder)
-    keys = jax.random.split(jax.random.key(seed), CHAINS + 1)
 
-    def log_density(x):
+    def log_density(x: Array) -> Array:
         return log_p(x) + log_l(x)
 
-    most, spent, kept = BUDGET / OF_GRADIENT / CHAINS, 0.0, []
-    for key, start in zip(keys[1:], draws(keys[0], CHAINS), strict=True):
-        warm, run = jax.random.split(key)
-        adapted, info = blackjax.window_adaptation(blackjax.nuts, log_density).run(
-            warm, start, num_steps=WARM_UP
-        )
-        own = int(info.info.num_integration_steps.sum())
-        step = jax.jit(blackjax.nuts(log_density, **adapted.parameters).step)
-        state, places = adapted.state, []
+    warm_up = blackjax.window_adaptation(blackjax.nuts, log_density)
+    kernel = blackjax.nuts.build_kernel()
 
-        def one(state, key, step=step):
-            state, info = step(key, state)
+    def adapted(key: Array, start: Array) -> tuple[Any, Any, Array]:
+        found, info = warm_up.run(key, start, num_steps=WARM_UP)
+        return found.state, found.parameters, info.info.num_integration_steps.sum()
+
+    def drawn(key: Array, state: Any, parameters: Any) -> tuple[Any, Array, Array]:
+        def one(state: Any, key: Array) -> tuple[Any, tuple[Array, Array]]:
+            state, info = kernel(key, state, log_density, **parameters)
             return state, (state.position, info.num_integration_steps)
 
-        for part in jax.random.split(run, 1000):
-            state, (x, steps) = jax.lax.scan(one, state, jax.random.split(part, 200))
-            places.append(np.array(x))
-            own += int(steps.sum())
-            if own >= most:
-                break
-        kept.append(np.concatenate(places))
-        spent += own
+        state, (x, steps) = jax.lax.scan(one, state, jax.random.split(key, 100))
+        return state, x, steps.sum()
+
+    return draws, jax.jit(jax.vmap(adapted)), jax.jit(jax.vmap(drawn))
+
+
+def nuts(system: System, seed: int, folder: Path) -> Found:
+    """Chains from draws of p, adapted by windows; what the warm-up takes is counted."""
+    draws, adapted, drawn = chains(system, folder)
+    key, first, warm = jax.random.split(jax.random.key(seed), 3)
+    state, parameters, steps = adapted(jax.random.split(warm, CHAINS), draws(first, CHAINS))
+    spent, kept = int(steps.sum()), []
+    while OF_GRADIENT * spent < BUDGET:
+        key, now = jax.random.split(key)
+        state, x, steps = drawn(jax.random.split(now, CHAINS), state, parameters)
+        kept.append(np.array(x).reshape(-1, 2))
+        spent += int(steps.sum())
     return math.nan, sides(along_of(system, np.concatenate(kept))), OF_GRADIENT * spent
 
 
-def tempered(system: System, seed: int, folder: Path) -> Found:
-    """Adaptive tempered SMC with random-walk Metropolis moves, as many as bring it to the budget."""
+@cache
+def ladder(system: System, folder: Path) -> tuple[Prior, Any, Callable]:
+    """Draws of p, and the compiled sampler with its step."""
     log_p, log_l, draws = prior(system, folder)
     kernel = blackjax.additive_step_random_walk.build_kernel()
-    walk = blackjax.mcmc.random_walk.normal(jnp.array([0.4, 0.4]))
+    walk = blackjax.mcmc.random_walk.normal(jnp.array([WALK, WALK]))
     smc = blackjax.adaptive_tempered_smc(
         log_p,
         log_l,
@@ -165,21 +180,31 @@ def tempered(system: System, seed: int, folder: Path) -> Found:
         target_ess=RUNG_ESS,
         num_mcmc_steps=STEPS,
     )
-    step = jax.jit(smc.step)
+    return draws, smc, jax.jit(smc.step)
 
-    def climbed(n: int):
-        key = jax.random.key(seed)
-        key, first = jax.random.split(key)
-        state, log_z, evals = smc.init(draws(first, n)), 0.0, n
-        while state.tempering_param < 1:
-            key, now = jax.random.split(key)
-            state, info = step(now, state)
-            log_z += float(info.log_likelihood_increment)
-            evals += n * STEPS
-        return state, log_z, evals
 
-    evals = climbed(500)[2]
-    state, log_z, evals = climbed(int(500 * BUDGET / evals))
+def climbed(system: System, folder: Path, seed: int, n: int) -> tuple[Any, float, int]:
+    """n particles at the target, log Z, and evaluations."""
+    draws, smc, step = ladder(system, folder)
+    key, first = jax.random.split(jax.random.key(seed))
+    state, log_z, evals = smc.init(draws(first, n)), 0.0, n
+    while state.tempering_param < 1:
+        key, now = jax.random.split(key)
+        state, info = step(now, state)
+        log_z += float(info.log_likelihood_increment)
+        evals += n * STEPS
+    return state, log_z, evals
+
+
+@cache
+def as_many(system: System, folder: Path) -> int:
+    """Particles that come to the budget."""
+    return int(500 * BUDGET / climbed(system, folder, 0, 500)[2])
+
+
+def tempered(system: System, seed: int, folder: Path) -> Found:
+    """Adaptive tempered SMC with random-walk Metropolis moves."""
+    state, log_z, evals = climbed(system, folder, seed, as_many(system, folder))
     return log_z, sides(along_of(system, state.particles)), evals
 
 
