@@ -1,6 +1,6 @@
 """log Z of the Ising model on a 16 × 16 torus by tempered SMC alone, against Kaufman's formula.
 
-    python experiments/ising/large.py [PARTICLES]
+    python experiments/ising/large.py PARTICLES [K …]
 
 The SMC is the one that a run's reference climbs by, in the 256 dimensions of the field, with so
 many particles in each of its eight populations. Spins of its last rung tell energy and |m|.
@@ -53,5 +53,6 @@ def told(coupling: float, particles: int) -> str:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for coupling in COUPLINGS:
-        print(told(coupling, int(sys.argv[1]) if len(sys.argv) > 1 else 250), flush=True)
+    each, *couplings = sys.argv[1:]
+    for coupling in map(float, couplings) if couplings else COUPLINGS:
+        print(told(coupling, int(each)), flush=True)
