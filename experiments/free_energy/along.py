@@ -111,7 +111,10 @@ def summed(bins: pd.DataFrame) -> list[Row]:
     rows = []
     for (system, way), group in bins.groupby(["system", "way"], sort=False):
         sides = group.groupby("seed")[["delta_f_kt", "delta_f_kt_se"]].first()
-        wanted = exact(next(s for s in SYSTEMS if s.name == system), torch.tensor([0.0, 1.0]))[1]
+        wanted = exact(
+            next(s for s in SYSTEMS if s.name == system),
+            torch.tensor([0.0, 1.0], dtype=torch.double),
+        )[1]
         rows.append(
             {
                 "system": system,

@@ -221,7 +221,10 @@ def measured(folder: Path) -> list[Row]:
     """Every seed, system and way; the table is written after each."""
     rows: list[Row] = []
     for seed, system, (way, sample) in product(SEEDS, SYSTEMS, WAYS.items()):
-        log_z, delta = exact_log_z(system), exact(system, torch.tensor([0.0, 1.0]))[1]
+        log_z, delta = (
+            exact_log_z(system),
+            exact(system, torch.tensor([0.0, 1.0], dtype=torch.double))[1],
+        )
         started = time.process_time()
         found = sample(system, seed, folder)
         rows.append(
