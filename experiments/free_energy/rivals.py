@@ -41,8 +41,13 @@ from btgm_cli.truth.smc import TemperedSMC
 DRAWS = 100_000
 """Of `btgm free-energy`."""
 
-BUDGET = 190_500
-"""Of a run, 80,500 evaluations of u, a pilot of 10,000 and these draws."""
+REFERENCE = 100_000
+"""Draws of p behind a run's log Z, which its `f_evals` leaves out."""
+
+PILOT = 10_000
+
+BUDGET = 30_500 + REFERENCE + PILOT + DRAWS
+"""Evaluations of u: all that a run, its reference and its free energy take."""
 
 OF_GRADIENT = 3
 CHAINS, WARM_UP, STEPS, WALK = 4, 500, 10, 0.3
@@ -83,7 +88,8 @@ def ours(system: System, seed: int, folder: Path) -> Found:
     row = load_run(run).pareto.iloc[-1]
     out = told(system, run, folder / f"{system.name}_{seed}_budget", DRAWS, seed)
     about = json.loads((out / "free_energy.json").read_text()) if out else {"delta_f_kt": math.nan}
-    return row["log_z_ref"], about["delta_f_kt"], row["f_evals"] + 10_000 + DRAWS
+    evals = int(row["f_evals"]) + REFERENCE + PILOT + DRAWS
+    return float(row["log_z_ref"]), about["delta_f_kt"], evals
 
 
 def our_smc(system: System, seed: int, folder: Path) -> Found:
