@@ -76,9 +76,9 @@ def muller_brown(x: Array) -> Array:
 ENERGIES = {"double_well": double_well, "muller_brown": muller_brown}
 
 
-def sides(along: np.ndarray) -> float:
-    """F(r > 0) − F(r < 0) of draws that weigh alike, kT."""
-    above = float((along > 0).mean())
+def sides(along: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """F(r > 0) − F(r < 0) of draws (n,) with these weights, or that weigh alike, kT."""
+    above = float(np.average(along > 0, weights=weights))
     return math.log((1 - above) / above) if 0 < above < 1 else math.inf * (1 if not above else -1)
 
 
@@ -210,9 +210,9 @@ def as_many(system: System, folder: Path) -> int:
 
 
 def tempered(system: System, seed: int, folder: Path) -> Found:
-    """Adaptive tempered SMC with random-walk Metropolis moves."""
+    """Adaptive tempered SMC with random-walk Metropolis moves; its last particles have weights."""
     state, log_z, evals = climbed(system, folder, seed, as_many(system, folder))
-    return log_z, sides(along_of(system, state.particles)), evals
+    return log_z, sides(along_of(system, state.particles), np.array(state.weights)), evals
 
 
 WAYS: dict[str, Callable[[System, int, Path], Found]] = {
