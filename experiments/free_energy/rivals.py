@@ -112,7 +112,7 @@ def prior(system: System, folder: Path) -> tuple[LogDensity, LogDensity, Prior]:
     """log p, −u − log p, and draws of p, for BlackJAX."""
     model, energy = load_run(made(folder, system.name)).model, ENERGIES[system.name]
     mean, scale = jnp.array(model.mean.tolist()), jnp.array(model.scale.tolist())
-    some = model.decode(model.sample_prior(100, derived_generator(0, "rivals")))
+    some = model.decode(model.sample_prior(100, derived_generator(0, "rivals"))).double()
     same = np.allclose(jax.vmap(energy)(jnp.array(some.numpy())), system.energy(some), rtol=1e-4)
     if not same:
         raise SystemExit(f"{system.name}: the two energies differ")
