@@ -13,7 +13,7 @@ from btgm_cli.domains.analytic.criteria import Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.tally import Tally
-from btgm_cli.tuned.correction import HARMLESS, Correct, Corrector
+from btgm_cli.tuned.correction import HARMLESS, N_PILOT, Correct, Corrector
 from btgm_cli.tuned.defence import DEAREST_SHARE, LEAST_SHARE, SHARES, Defended, best_share
 from btgm_cli.tuned.model import TunedModel
 from tests.oracle import Affine
@@ -57,7 +57,7 @@ def test_the_density_told_is_that_of_the_draws():
     log_p = defended.tuned.model.prior_log_prob(z)
     torch.testing.assert_close(log_q, defended.tuned.model.prior_log_prob(z - 2.0))
     expected = torch.log(0.7 * log_q.exp() + 0.3 * log_p.exp())
-    torch.testing.assert_close(defended.log_density(log_q, log_p), expected)
+    torch.testing.assert_close(defended.log_density(z, log_q, log_p), expected)
     ratio = (defended.tuned.model.prior_log_prob(z - 1.0) - expected).double().exp()
     assert abs(ratio.mean().item() - 1) <= 4 * ratio.std().item() / math.sqrt(N)
 
@@ -93,7 +93,7 @@ def test_no_weight_exceeds_that_of_rejection_over_the_share(planted, correct):
     assert abs(pilot.log_z - log_z) <= 4 * error
     bound = -log_z - math.log(corrector.proposals.share)
     assert abs(corrector.log_weight_bound - bound) <= 4 * error + 0.02  # the largest f met: −0.02
-    assert pilot.largest <= corrector.log_weight_bound <= math.log(HARMLESS)
+    assert pilot.largest <= corrector.log_weight_bound <= math.log(HARMLESS * N_PILOT)
     assert pilot.reliable  # whatever the k̂ of a lump of weights
 
 

@@ -146,6 +146,8 @@ RANGE, ALONG = "range=[-1,1]", "along=x0"
         ([ALONG, RANGE, "bins=0"], "bins=0: must be 1 or more"),
         ([ALONG, RANGE, "n=10"], "n=10: must be 1000 or more"),
         ([ALONG, RANGE, "beta=0.3"], "beta=0.3: this run has 0, 1"),
+        ([ALONG, RANGE, "also=[nowhere]"], "run directory='nowhere'"),
+        ([ALONG, RANGE, "also=nowhere"], "also='nowhere': must be a list of paths"),
         ([ALONG, RANGE, "spit=0"], "spit=0: unknown setting (did you mean split?)"),
     ],
 )
@@ -160,6 +162,12 @@ def test_what_cannot_be_used_is_refused_in_a_line(runs, here, capsys, ask, told)
     assert len(lines) == 1
     assert told in lines[0]
     assert not (here / "found").exists()
+
+
+def test_another_run_takes_part_where_both_know_the_density_of_x(runs, here, capsys):
+    ask = [str(runs / "strong"), ALONG, RANGE, f"also=[{runs / 'weak'}]"]
+    assert main(["free-energy", *ask]) == 2
+    assert "weak': both models must know the density of any x" in capsys.readouterr().err
 
 
 def test_what_is_there_is_not_written_over(runs, here, capsys):

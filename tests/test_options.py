@@ -206,6 +206,8 @@ def test_every_yaml_composes_and_builds(option):
     if option.startswith("system=") or option == "criterion=energy":
         dim = 4 if option in ("system=many_well", "system=funnel") else 2
         its_model = ["criterion=energy", "model=normal", f"model.latent_dim={dim}"]
+    elif option == "criterion=kernels":
+        its_model = ["model=normal"]
     cfg = compose_config("run", [option, *its_model])
     model = build_model(cfg.model)
     z = model.sample_prior(2, derived_generator(0))

@@ -17,6 +17,7 @@ from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked, path_of, require_least
 from btgm_cli.cli.threads import require_threads
+from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import draw_x, shape_of_x
 from btgm_cli.core.memory import sparing
@@ -30,11 +31,13 @@ from btgm_cli.tilt.free_energy import Difference, Profile, difference, profile
 from btgm_cli.truth.free_energy import Weighed, contradicted, too_few, weighed
 from btgm_cli.truth.trust import doubt, off
 from btgm_cli.tuned.correction import Correct, Corrector
+from btgm_cli.tuned.guests import Guest
 
 USAGE = """usage: btgm free-energy DIR along=x0 range=[LOW,HIGH] [SETTING=VALUE ...]
        btgm free-energy DIR1 DIR2 [SETTING=VALUE ...]
 
-Of one run, F(r) = -log p(r) in kT along a coordinate r of x, by weighted draws of its tuned model:
+Of one run, F(r) = -log p(r) in kT along a coordinate r of x, by weighted draws of its tuned model
+and, as many, of p, which visits what lies between the basins:
 
   along=          x0, x1, … of x in a row, or module:function, which takes x and gives one number
                   for each
@@ -43,6 +46,8 @@ Of one run, F(r) = -log p(r) in kT along a coordinate r of x, by weighted draws 
   split=          also the difference of the sides, F(r > split) - F(r < split)
   beta=           a β of the run; by default its last
   n=100000        draws
+  also=           [DIR2,...]: other runs on the same x, of whose tuned models as many draws take
+                  part, such as one led along the coordinate; all know the density of x
   out=            a folder; by default DIR/free_energy/…
 
 Of two runs, F2 - F1 = -log Z2 + log Z1 of their last β, by Bennett's acceptance ratio between the
@@ -74,6 +79,7 @@ class Request:
     bins: int = 100
     beta: float | None = None
     n: int = 100_000
+    also: tuple[Path, ...] = ()
     seed: int = 0
     threads: int | None = None
     out: Path | None = None
@@ -130,7 +136,10 @@ def _along(request: Request, run: LoadedRun) -> int:
     tuned = run.tuned(beta)
     along = coordinate_of(request.along, shape_of_x(tuned.model))
     generator = derived_generator(request.seed, "free energy", beta)
-    corrector = Corrector(tuned, run.f(beta), beta, Correct.RESAMPLE, generator)
+    guests = [_guest(path, run.model) for path in request.also]
+    corrector = Corrector(
+        tuned, run.f(beta), beta, Correct.RESAMPLE, generator, n=request.n, among=guests
+    )
     whole = Status(run.summary.get("status", status))
     if trouble := doubt(whole, status, Correct.RESAMPLE, corrector.pilot):
         return refused(run, trouble)
@@ -151,6 +160,22 @@ def _along(request: Request, run: LoadedRun) -> int:
     _write(out, request, told, draws, found, sides)
     _tell(request, sides, out)
     return 0
+
+
+def _guest(path: Path, model: GenerativeModel) -> Guest:
+    """The tuned model at the last β of another run on the same x.
+
+    Raises:
+        SettingError: no such run, another x, or a model that does not know its density.
+    """
+    other = load_run(path).tuned()
+    if shape_of_x(other.model) != shape_of_x(model):
+        expected = f"has x of shape {shape_of_x(other.model)}, not {shape_of_x(model)}"
+        raise SettingError("also", str(path), expected)
+    try:
+        return Guest(other, model)
+    except TypeError as error:
+        raise SettingError("also", str(path), str(error)) from error
 
 
 def _write(
@@ -174,6 +199,8 @@ def _write(
         "range": list(request.range),
         "bins": request.bins,
         "n": request.n,
+        "also": [str(path) for path in request.also],
+        "share_of_p": told.corrector.proposals.share,
         "seed": request.seed,
         "threads": torch.get_num_threads(),
         "mean_f": mean,

@@ -27,14 +27,15 @@ from btgm_cli.tilt.estimates import (
     systematic,
 )
 from btgm_cli.tuned.defence import N_SCOUT, Defended, log_weight_bound, scouted_share
+from btgm_cli.tuned.guests import Guest
 from btgm_cli.tuned.model import TunedModel
 from btgm_cli.tuned.thinning import Thinning, thinning_for
 
 N_PILOT = 10_000
 """Draws that tell how to correct, before the first draw is handed out."""
 
-HARMLESS = N_PILOT / MIN_ESS
-"""Weights of mean 1, none larger than this, leave a pilot `MIN_ESS` draws: E w² is no more."""
+HARMLESS = 1 / MIN_ESS
+"""n weights of mean 1, none larger than this times n, leave `MIN_ESS` draws: E w² is no more."""
 
 LARGEST_SHARE = 0.01
 """Of all draws that are handed out, one may come as often as this."""
@@ -129,6 +130,9 @@ class Corrector:
         correct: how; draws that are not corrected are q̂'s alone.
         generator: of everything random.
         block: draws decoded at once.
+        n: how many of its draws will be weighted as one, where they are more than the pilot's.
+        among: draw in equal parts from q̂, p and these, other tuned models of the same x; None
+            takes q̂ and the share of p that leaves the most effective draws.
 
     Attributes:
         log_weight_bound: log of the largest weight that there can be, nats, if no f exceeds the
@@ -143,16 +147,19 @@ class Corrector:
         correct: Correct,
         generator: torch.Generator,
         block: int = 1000,
+        n: int = N_PILOT,
+        among: Sequence[Guest] | None = None,
     ) -> None:
         self.f, self.beta, self.correct = f, beta, correct
         self.generator, self.block = generator, block
+        self._largest = HARMLESS * max(n, N_PILOT)
         self.f_evals = 0
         self._best = -math.inf
-        share = 0.0
-        if correct is not Correct.NONE:
-            share = scouted_share(tuned, f, beta, HARMLESS, generator)
+        share = 0.0 if among is None else 1 / (2 + len(among))
+        if among is None and correct is not Correct.NONE:
+            share = scouted_share(tuned, f, beta, self._largest, generator)
             self.f_evals += 2 * N_SCOUT
-        self.proposals = Defended(tuned, share)
+        self.proposals = Defended(tuned, share, among or ())
         self.pilot = self._fly()
         self.log_weight_bound = self._bound(self.pilot.log_z)
 
@@ -186,8 +193,8 @@ class Corrector:
         self.f_evals += n
         self._best = max(self._best, f.max().item())
         log_p = self.f.model.prior_log_prob(z).double()
-        log_w = self.beta * f.double() + log_p - self.proposals.log_density(log_q.double(), log_p)
-        return Draws(x, z, log_q, log_w, f)
+        log_proposed = self.proposals.log_density(z, log_q.double(), log_p)
+        return Draws(x, z, log_q, self.beta * f.double() + log_p - log_proposed, f)
 
     def _block(self) -> Draws:
         """A block of proposals with normalized weights."""
@@ -200,7 +207,7 @@ class Corrector:
         log_z, _ = log_mean_weight(log_w)
         k, n = pareto_k(log_w), log_w.numel()
         # A lump of weights just below a low bound is no Pareto tail, whatever its k̂.
-        bounded = self._bound(log_z) <= math.log(HARMLESS)
+        bounded = self._bound(log_z) <= math.log(self._largest)
         return Pilot(
             log_z=log_z,
             ess_fraction=effective_sample_size(log_w) / n,

@@ -8,17 +8,23 @@ nothing refuses. So no weight exceeds that of rejection over ε (a defensive mix
 1995), whatever q̂ is like:
 
     p e^{βf} / (q' Z) ≤ e^{βf} / (ε Z)
+
+Guests, other tuned models of the same x, may take part as well: each has as much of what p leaves
+as q̂, and only makes q' larger where they draw.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.tilt.estimates import log_mean_weight
+from btgm_cli.tuned.guests import Guest
 from btgm_cli.tuned.model import TunedModel
 
 LEAST_SHARE = 0.05
@@ -41,30 +47,45 @@ class Defended:
 
     Args:
         tuned: q̂.
-        share: ε; 0 is q̂ itself.
+        share: ε; 0 and no guests is q̂ itself.
+        guests: other tuned models of the same x.
     """
 
-    def __init__(self, tuned: TunedModel, share: float) -> None:
-        self.tuned, self.share = tuned, share
+    def __init__(self, tuned: TunedModel, share: float, guests: Sequence[Guest] = ()) -> None:
+        self.tuned, self.share, self.guests = tuned, share, tuple(guests)
+
+    @property
+    def of_each(self) -> float:
+        """The share of q̂, and of each guest."""
+        return (1 - self.share) / (1 + len(self.guests))
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """n draws z (n, D) in random order, with log q̂ (not log q'), nats, shape (n,)."""
-        if self.share == 0:
+        if self.share == 0 and not self.guests:
             return self.tuned.draw(n, generator)
         device = generator.device
-        # Systematic: as many of p as its share, give or take one, and in the mean exactly.
+        # Systematic: as many of each as its share, give or take one, and in the mean exactly.
         start = torch.rand((), generator=generator, device=device, dtype=torch.double).item()
-        of_p = math.floor(self.share * n + start)
-        own, log_own = self.tuned.draw(n - of_p, generator)
-        from_p = self.tuned.model.sample_prior(of_p, generator)
-        z = torch.cat([own, from_p])
-        log_q = torch.cat([log_own, self.tuned.log_prob(from_p)])
+        shares = accumulate([self.share] + [self.of_each] * len(self.guests))
+        ends = [0, *(math.floor(share * n + start) for share in shares), n]
+        of_p, *of_guests, of_own = (end - begin for begin, end in pairwise(ends))
+        own, log_own = self.tuned.draw(of_own, generator)
+        of_others = [self.tuned.model.sample_prior(of_p, generator)]
+        for guest, count in zip(self.guests, of_guests, strict=True):
+            of_others.append(guest.draw(count, generator))
+        others = torch.cat(of_others)
+        z = torch.cat([own, others])
+        log_q = torch.cat([log_own, self.tuned.log_prob(others)])
         order = torch.randperm(n, generator=generator, device=device)
         return z[order], log_q[order]
 
-    def log_density(self, log_q: Tensor, log_p: Tensor) -> Tensor:
-        """log q' in nats (n,), from log q̂ and log p."""
-        return mixed(log_q, log_p, self.share)
+    def log_density(self, z: Tensor, log_q: Tensor, log_p: Tensor) -> Tensor:
+        """log q' in nats (n,), at z (n, D), from log q̂ and log p there."""
+        if not self.guests:
+            return mixed(log_q, log_p, self.share)
+        each = [log_q, *(guest.log_prob(z).double() for guest in self.guests)]
+        of_models = torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
+        return mixed(of_models, log_p, self.share)
 
 
 def mixed(log_q: Tensor, log_p: Tensor, share: float) -> Tensor:

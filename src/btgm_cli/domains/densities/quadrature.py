@@ -11,6 +11,9 @@ from torch import Tensor
 
 from btgm_cli.domains.densities.energy import System
 
+INNER, ACROSS = 8, 1001
+"""Points of a profile's quadrature in each bin, and across."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -65,3 +68,41 @@ def on_grid(
     cell = math.prod((b - a) / (n - 1) for a, b in zip(low, high, strict=True))
     log_z = torch.logsumexp(log_w, 0).item() + math.log(cell)
     return Grid(x, energy, torch.softmax(log_w, 0), log_z)
+
+
+def free_energy_along(
+    grid: Grid,
+    system: System,
+    normal: Sequence[float],
+    level: float,
+    edges: Tensor,
+    temperature: float = 1.0,
+) -> Tensor:
+    """F = −log p of r = a·x − level, the mean density over each bin, kT, shape (bins,).
+
+    By the midpoint rule along r and the trapezoidal one across, over a strip twice as long as the
+    rectangle of the grid.
+
+    Args:
+        grid: the Boltzmann distribution, whose log Z it takes.
+        system: u, kT.
+        normal: a.
+        level: of the line that is r = 0.
+        edges: of the bins, rising, shape (bins + 1,).
+        temperature: T.
+    """
+    a = torch.tensor(normal, dtype=torch.double)
+    low, high = grid.x[0], grid.x[-1]
+    reach = (high - low).norm().item()
+    t = torch.linspace(-reach, reach, ACROSS, dtype=torch.double)
+    step = edges.double().diff() / INNER
+    r = edges[:-1, None].double() + step[:, None] * (torch.arange(INNER) + 0.5)
+    across = torch.stack([-a[1], a[0]]) / a.norm()
+    middle = (low + high) / 2
+    # The foot of the rectangle's middle on each line, so that the strip covers the rectangle.
+    foot = middle + (r.flatten() + level - middle @ a)[:, None] * a / a.square().sum()
+    x = (foot[:, None] + t[:, None] * across).view(-1, 2)
+    with torch.no_grad():
+        log_w = (-system(x) / temperature).view(*r.shape, ACROSS)
+    log_mass = torch.logsumexp(log_w, (1, 2)) + torch.log(step * (t[1] - t[0]) / a.norm())
+    return grid.log_z + edges.double().diff().log() - log_mass

@@ -33,16 +33,24 @@ class Surface:
 
 
 @in_house_style
-def surface_picture(surface: Surface, points: pd.DataFrame, energies: pd.DataFrame) -> Figure:
-    """Draws in configuration space, in the flow's latent space, and histograms of their energies.
+def surface_picture(
+    surface: Surface,
+    points: pd.DataFrame,
+    energies: pd.DataFrame,
+    profile: pd.DataFrame,
+    along: str,
+) -> Figure:
+    """Draws in configuration space, in the flow's latent space, their energies, and F along r.
 
     Args:
         surface: the energy.
         points: draws, columns x0, x1, z0 and z1.
         energies: densities, 1/kT, by the middle u of their bins: exact, draws, weighted and p.
+        profile: F in kT by bins of r, with its error, and by quadrature.
+        along: what r is called.
     """
-    figure = Figure(figsize=(7.6, 2.7), layout="constrained")
-    space, latent, histogram = figure.subplots(1, 3)
+    figure = Figure(figsize=(6.6, 5.6), layout="constrained")
+    space, latent, histogram, free = figure.subplots(2, 2).flat
     _contours(space, surface)
     far = surface.normal[0] * column(points, "x0") + surface.normal[1] * column(points, "x1")
     for axes, first, second in ((space, "x0", "x1"), (latent, "z0", "z1")):
@@ -54,7 +62,20 @@ def surface_picture(surface: Surface, points: pd.DataFrame, energies: pd.DataFra
     latent.set(xlim=(-5, 5), ylim=(-5, 5))
     latent.set_aspect("equal")
     _histograms(histogram, energies)
+    _profile(free, profile, along)
     return figure
+
+
+def _profile(axes: Axes, profile: pd.DataFrame, along: str) -> None:
+    """F with a band of two standard errors, and quadrature."""
+    at = (column(profile, "left") + column(profile, "right")) / 2
+    free, band = column(profile, "free_energy_kt"), 2 * column(profile, "free_energy_kt_se")
+    axes.fill_between(at, free - band, free + band, color=TUNED, alpha=0.3, linewidth=0)
+    axes.plot(at, free, color=TUNED, linewidth=1.2, label="weighted draws, ±2 s.e.")
+    exact = column(profile, "exact_kt")
+    axes.plot(at, exact, color=MUTED, linewidth=1, linestyle="--", label="quadrature")
+    axes.set(title="free energy", xlabel=along, ylabel="$F$ (kT)", xlim=(at[0], at[-1]))
+    axes.legend(loc="best")
 
 
 def _contours(axes: Axes, surface: Surface) -> None:

@@ -15,6 +15,7 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import evaluate
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.densities.energy import BoltzmannTilt
+from btgm_cli.domains.densities.figures.along import profile_rows
 from btgm_cli.domains.densities.figures.pictures import Surface, surface_picture
 from btgm_cli.domains.densities.quadrature import Grid, on_grid
 from btgm_cli.report import save
@@ -29,6 +30,7 @@ MEASURED = 20_000
 """Draws behind each number."""
 
 POINTS, ENERGIES, CONTOURS = "points.csv", "energies.csv", "contours.csv"
+PROFILE = "profile.csv"
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,11 @@ class EnergySurface:
         normal: a, of the line a·x = level that parts the two sides.
         level: of the line.
         side: what the table calls the side where a·x > level.
+        along: what the profile's axis calls r = a·x − level.
+        span: ends of r.
         energies: kT above the lowest, as far as contours and histograms go.
         draws: that are shown.
+        profiled: draws behind the profile of the free energy.
         betas: the path of the run; None leaves the experiment's.
     """
 
@@ -53,8 +58,11 @@ class EnergySurface:
     normal: list[float]
     level: float
     side: str
+    along: str
+    span: list[float]
     energies: float = 12.0
     draws: int = 2000
+    profiled: int = 200_000
     betas: list[float] | None = None
 
     def runs(self) -> dict[str, list[str]]:
@@ -70,12 +78,13 @@ class EnergySurface:
         exact = on_grid(tilt.system, self.low, self.high, tilt.temperature)
         drawn = _Drawn.of(run, tilt)
         prior = _prior(run, tilt)
-        paths = [out / name for name in (f"{self.name}.csv", POINTS, ENERGIES, CONTOURS)]
+        paths = [out / name for name in (f"{self.name}.csv", POINTS, ENERGIES, CONTOURS, PROFILE)]
         tables = [
             self._numbers(run, exact, drawn),
             drawn.rows(self.draws),
             self._histograms(exact, drawn, prior),
             _contours(exact),
+            profile_rows(run, tilt, exact, self.normal, self.level, self.span, self.profiled),
         ]
         for path, rows in zip(paths, tables, strict=True):
             write_table(path, rows)
@@ -85,9 +94,10 @@ class EnergySurface:
 
     def _draw(self, out: Path) -> list[Path]:
         """The pictures, from the tables alone."""
-        points, energies, contours = (read_table(out / n) for n in (POINTS, ENERGIES, CONTOURS))
+        names = (POINTS, ENERGIES, CONTOURS, PROFILE)
+        points, energies, contours, profile = (read_table(out / name) for name in names)
         surface = Surface(contours, self.normal, self.level, self.energies)
-        figure = surface_picture(surface, points, energies)
+        figure = surface_picture(surface, points, energies, profile, self.along)
         return [save(figure, out / f"{self.name}.{kind}") for kind in ("png", "pdf")]
 
     def _far_side(self, x: Tensor) -> Tensor:
