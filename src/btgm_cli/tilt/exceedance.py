@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -93,10 +93,15 @@ class Exceedance:
     pareto_k: float
 
 
-def exceedance(draws: WeightedDraws, t: float) -> Exceedance:
+def exceedance(draws: WeightedDraws, t: float, with_tail: bool = True) -> Exceedance:
     """P(f > t) with its interval.
 
     Above one half it is told by the rest, P(f ≤ t), which errs less.
+
+    Args:
+        draws: all that there are.
+        t: threshold.
+        with_tail: fit the weights' tail, which takes longer than all else; k̂ is NaN without.
     """
     y = draws.above(t)
     p, se = _mean(draws, y)
@@ -117,7 +122,7 @@ def exceedance(draws: WeightedDraws, t: float) -> Exceedance:
         high=min(high, 1.0),
         hits=len(hits),
         effective=_effective(hits),
-        pareto_k=pareto_k(hits.log()) if len(hits) >= FEWEST_OF_A_TAIL else math.inf,
+        pareto_k=_tail(hits) if with_tail else math.nan,
     )
 
 
@@ -144,14 +149,14 @@ def limits(p: float, se: float, step: float, level: float = LEVEL) -> tuple[floa
         return p, p
     first, second = _gamma(p, se**2), _gamma(p + step, se**2 + step**2)
 
-    def share_below(x: float) -> float:
-        return float(np.mean([gammainc(shape, x / scale) for shape, scale in (first, second)]))
+    def too_low(share: float, x: float) -> bool:
+        below = [gammainc(shape, x / scale) for shape, scale in (first, second)]
+        return float(np.mean(below)) < share
 
     top = max(float(scale * gammaincinv(shape, 0.9999)) for shape, scale in (first, second))
     wanted = (0.5 - level / 2, 0.5 + level / 2)
     low, high = (
-        half(*bisect(lambda x, share=share: share_below(x) < share, 0.0, top, HALVINGS))
-        for share in wanted
+        half(*bisect(partial(too_low, share), 0.0, top, HALVINGS)) for share in wanted
     )
     return low, high
 
@@ -174,21 +179,24 @@ def return_level(draws: WeightedDraws, probability: float) -> tuple[float, float
     values = f.flatten()[order]
     tail = y.flatten()[order].cumsum(0) / len(draws)
 
+    def at(index: int) -> Exceedance:
+        return exceedance(draws, values[index].item(), with_tail=False)
+
     def crossing(of: str) -> float:
         """The largest value at which the estimate, or a limit of it, is at least that."""
         low, high = 0, len(values) - 1
-        if getattr(exceedance(draws, values[high].item()), of) < probability:
+        if getattr(at(high), of) < probability:
             return math.nan
         while high - low > 1:
             middle = (low + high) // 2
-            reached = getattr(exceedance(draws, values[middle].item()), of) >= probability
+            reached = getattr(at(middle), of) >= probability
             low, high = (low, middle) if reached else (middle, high)
         return values[high].item()
 
     if not tail[0] < probability <= tail[-1]:
         return math.nan, math.nan, math.nan
-    at = int(torch.searchsorted(tail, probability))
-    return values[at].item(), crossing("low"), crossing("high")
+    index = int(torch.searchsorted(tail, probability))
+    return values[index].item(), crossing("low"), crossing("high")
 
 
 def _mean(draws: WeightedDraws, y: Tensor) -> tuple[float, float]:
@@ -206,6 +214,11 @@ def _limits(p: float, se: float, largest: float, draws: WeightedDraws) -> tuple[
         return 0.0, unseen(int((draws.source == PRIOR).sum()))
     se = math.hypot(se, p * draws.density_se)
     return limits(p, se, largest / len(draws))
+
+
+def _tail(hits: Tensor) -> float:
+    """Shape k̂ of the tail of weights (m,)."""
+    return pareto_k(hits.log()) if len(hits) >= FEWEST_OF_A_TAIL else math.inf
 
 
 def _largest(y: Tensor) -> float:

@@ -120,6 +120,11 @@ class Pooled:
         even = torch.arange(len(self.source), device=self.source.device) % 2 == 0
         return [self.weighted(even), self.weighted(~even)]
 
+    def with_source(self, ratio: Tensor) -> Pooled:
+        """The same draws, one more source known, by its log q − log p on them (n,), nats."""
+        ratios = torch.cat([self.log_ratios, ratio[:, None]], -1)
+        return Pooled(self.z, self.f, ratios, self.source, self.density_se)
+
     def mirrored(self) -> Pooled:
         """The same draws under −f."""
         return Pooled(self.z, -self.f, self.log_ratios, self.source, self.density_se)
@@ -158,6 +163,13 @@ def drawn(
             blocks.append((z, values, each, torch.full((len(z),), index, device=z.device)))
     z, values, each, source = (torch.cat(parts) for parts in zip(*blocks, strict=True))
     return Pooled(z, values, each, source, density_se)
+
+
+def joined(one: Pooled, other: Pooled) -> Pooled:
+    """All draws of both, of the same sources."""
+    names = ("z", "f", "log_ratios", "source")
+    z, f, ratios, source = (torch.cat([getattr(p, name) for p in (one, other)]) for name in names)
+    return Pooled(z, f, ratios, source, max(one.density_se, other.density_se))
 
 
 def unusable(f: Tensor) -> str:
