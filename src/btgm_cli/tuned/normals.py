@@ -74,6 +74,11 @@ class Normals:
         return Normals(self.shares, self.means, self.factors * factor)
 
 
+def like(z: Tensor) -> Normals:
+    """One normal with the mean and the variances of draws z (n, D), each as likely."""
+    return _shaped(_moments(z.double(), torch.full((len(z),), 1 / len(z), dtype=torch.double, device=z.device)), "diagonal")
+
+
 def fitted(z: Tensor, log_weights: Tensor, generator: torch.Generator) -> Normals:
     """The mixture that serves weighted draws of what it is to be like best.
 
@@ -144,10 +149,10 @@ def _apart(z: Tensor, w: Tensor, components: int, generator: torch.Generator) ->
     return z[chosen]
 
 
-def _moments(z: Tensor, w: Tensor, share: Tensor) -> _Moments:
+def _moments(z: Tensor, w: Tensor, share: Tensor | None = None) -> _Moments:
     """Of each component, from its share (n, K) of each draw; shrunk where the draws are few."""
     dim = z.shape[1]
-    mass = (w[:, None] * share).clamp(min=1e-300)
+    mass = (w[:, None] if share is None else w[:, None] * share).clamp(min=1e-300)
     total = mass.sum(0)
     effective = total.square() / mass.square().sum(0)
     means = (mass.T @ z) / total[:, None]
