@@ -16,7 +16,7 @@ from btgm_cli.tilt.exceedance import (
     return_level,
     unseen,
 )
-from btgm_cli.truth.exceeding import OfPrior, Trust, drawn, judged, unusable
+from btgm_cli.truth.exceeding import OfPrior, Trust, drawn, judged
 from tests.oracle import Affine, unit_direction
 
 DIM = 4
@@ -39,7 +39,7 @@ def tilts(betas, side=1.0):
 
 
 def verdict(draws, t, of_one=(1,)):
-    return judged(draws.weighted(), t, [draws.halves(of_one), draws.random_halves()])
+    return judged(draws.whole, t, [draws.halves(of_one), draws.random_halves()])
 
 
 def test_normal_tails_from_exact_tilts():
@@ -95,7 +95,7 @@ def test_a_side_that_one_half_has_not_seen_is_caught():
     assert one.probability == pytest.approx(norm.sf(5), rel=0.2)  # half of it
     assert other.probability == pytest.approx(norm.sf(5), rel=0.2)
     lopsided = pooled(two_sided, [*tilts([5.0, 5.2]), *tilts([5.0], side=-1.0)])
-    one = judged(lopsided.weighted(), 5.0, [lopsided.halves([1])])
+    one = judged(lopsided.whole, 5.0, [lopsided.halves([1])])
     assert one.trust is Trust.DISAGREE
     assert "by one half" in one.reason
 
@@ -106,13 +106,13 @@ def test_heavy_weights_are_caught():
     narrow = TunedModel(model, Affine(4.0 * unit_direction(DIM), 0.45))
     f = LatentCriterion(model, load_criterion("linear"))
     made = drawn(f, [OfPrior(model), narrow], [10, 20_000], 1, lambda *a: derived_generator(3, *a))
-    one = judged(made.weighted(), 3.5, [made.random_halves()])
+    one = judged(made.whole, 3.5, [made.random_halves()])
     assert one.found.pareto_k > 0.7
     assert one.trust is Trust.HEAVY_WEIGHTS
 
 
 def test_what_is_known_to_be_lost_is_told():
-    draws = pooled(load_criterion("linear"), tilts([2.0])).weighted()
+    draws = pooled(load_criterion("linear"), tilts([2.0])).whole
     one = judged(draws, 2.0, [], lost="the models above have lost a mode")
     assert (one.trust, one.reason) == (Trust.LOST, "the models above have lost a mode")
 
@@ -129,12 +129,12 @@ def test_noise_of_the_decoder_is_averaged():
 
 
 def test_return_levels_are_quantiles_of_the_tail():
-    draws = pooled(load_criterion("linear"), tilts([2, 3, 4])).weighted()
+    draws = pooled(load_criterion("linear"), tilts([2, 3, 4])).whole
     for probability in (1e-2, 1e-4):
         level, low, high = return_level(draws, probability)
         assert low < level < high
         assert abs(level - norm.isf(probability)) < high - low < 0.2
-    shallow = pooled(load_criterion("linear"), []).weighted()
+    shallow = pooled(load_criterion("linear"), []).whole
     assert all(map(math.isnan, return_level(shallow, 1e-9)))
 
 
@@ -145,12 +145,6 @@ def test_limits_of_equal_weights_are_those_of_a_poisson_count():
     low, high = limits(1.0, 0.001, 1e-6)
     assert (low, high) == pytest.approx((1 - 0.00196, 1 + 0.00196), abs=1e-5)
     assert limits(0.0, 0.0, 1.0) == (0.0, math.inf)
-
-
-def test_f_that_is_no_number_is_told():
-    f = torch.tensor([[1.0], [math.nan], [-math.inf]])
-    assert unusable(f) == "f is NaN for 1 of 3 draws"
-    assert unusable(f[::2]) == ""
 
 
 @pytest.mark.slow

@@ -5,16 +5,17 @@ Without a run before it: see `direct_prob`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from btgm_cli.cli.asked_probabilities import Asked, grids_read
+from btgm_cli.cli.direct_prob import without_run
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
-from btgm_cli.cli.probability_files import Answer, answered, require_numbers, require_place
+from btgm_cli.cli.probability_files import Answer, Remedy, answered, require_place
 from btgm_cli.cli.settings import arguments, checked, path_of, require_least
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.core.contracts import StochasticDecoder
@@ -28,6 +29,7 @@ from btgm_cli.truth.exceeding import NOISES, OfPrior, Pooled, Source, Trust, dra
 from btgm_cli.truth.trust import LOST
 
 USAGE = """usage: btgm prob DIR above=30,35,40 [SETTING=VALUE ...]
+       btgm prob model=NAME criterion=NAME above=30,35,40 [SETTING=VALUE ...]
 
 P(f > t) under the untuned model p, with 95 % intervals, from draws of p and of the tuned models at
 all β of a run, each weighted as a draw of their mixture. f is of x with fresh noise.
@@ -38,13 +40,23 @@ all β of a run, each weighted as a draw of their mixture. f is of x with fresh 
                   rate=52 where a draw is a week
   levels=         return levels: what is passed once in so many units of time, or draws: 10,50,100
   n=100000        draws of all sources together
-  noises=         fresh noises for each draw where the decoder is stochastic: 16
+  noises=16       fresh noises for each draw, where the decoder is stochastic
   seed=0
   threads=        CPU threads; by default torch's choice. Other counts may change the last bits
   out=            a folder; by default DIR/probabilities/…
 
+Without a run, by the settings of btgm run that the model and the criterion have, beside those
+above: proposals are fitted on two ways up to t, and draws of them all tell P. A killed call goes
+on by the same command with its out=, and finds every value of f that it paid for.
+
+  precision=0.02        relative standard error to reach
+  evaluations=200000    of f, at most, give or take a few thousand
+  out=                  a folder; by default outputs/prob/<model>/<criterion>/<time>
+
 An interval that cannot be trusted is not printed: its status says why, a remedy what to do, and
 the exit code is 3. What no draw reaches has an upper bound."""
+
+Lost = Callable[[WeightedDraws, float], str]
 
 TOO_MUCH = 0.5
 """Share of P above t that rests on models which have lost a mode: half of it is too much."""
@@ -71,15 +83,14 @@ def main(argv: Sequence[str]) -> int:
         0, or 3 where one of them cannot be relied on.
 
     Raises:
-        SettingError: no such run, a setting out of range, or files in the way.
-        DataError: f is NaN.
+        SettingError: no such run, a setting out of range, files in the way, or f that is NaN.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if argv else 2
     folder, *typed = argv
     if "=" in folder and not path_of(folder).exists():
-        raise SettingError("run directory", folder, "name one: btgm prob DIR above=…")
+        return without_run(argv)
     request = checked(Request, grids_read(arguments(typed)))
     with cpu_threads(request.threads), sparing({"n": request.n}):
         return _of_run(request, load_run(path_of(folder)))
@@ -91,9 +102,6 @@ def _of_run(request: Request, run: LoadedRun) -> int:
     require_place(out)
     model, criterion = (str(run.summary.get(name, "?")) for name in ("model", "criterion"))
     pooled, betas, statuses = _drawn(request, run)
-    require_numbers(pooled, criterion)
-    if request.sign < 0:
-        pooled = pooled.mirrored()
     about: dict[str, Any] = {
         "run": str(run.path),
         "model": model,
@@ -132,11 +140,13 @@ def _drawn(request: Request, run: LoadedRun) -> tuple[Pooled, list[float], list[
         return derived_generator(request.seed, "probability", source, block)
 
     constants = [one.acceptance.log_mean_se.item() for one in tuned if one.acceptance]
-    pooled = drawn(f, sources, counts, noises, generators, max(constants, default=0.0))
+    pooled = drawn(
+        f, sources, counts, noises, generators, max(constants, default=0.0), request.sign
+    )
     return pooled, betas, [Status(status) for status in rows["status"]]
 
 
-def _lost(statuses: Sequence[Status]) -> Any:
+def _lost(statuses: Sequence[Status]) -> Lost:
     """Why P above a t rests on models that have lost a mode; empty where it does not."""
 
     def lost(whole: WeightedDraws, t: float) -> str:
@@ -151,7 +161,7 @@ def _lost(statuses: Sequence[Status]) -> Any:
     return lost
 
 
-def _remedy(request: Request, model: str, criterion: str) -> Any:
+def _remedy(request: Request, model: str, criterion: str) -> Remedy:
     """What mends an interval of this run."""
     pair = f"model={model} criterion={criterion}"
 

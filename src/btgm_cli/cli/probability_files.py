@@ -13,7 +13,6 @@ import torch
 
 from btgm_cli import __version__
 from btgm_cli.cli.asked_probabilities import Asked
-from btgm_cli.core.errors import DataError
 from btgm_cli.report.exceedance import (
     ABOUT,
     CURVE,
@@ -29,11 +28,11 @@ from btgm_cli.tilt.exceedance import (
     WeightedDraws,
     return_level,
 )
-from btgm_cli.truth.exceeding import Judged, Pooled, Trust, judged, unusable
+from btgm_cli.truth.exceeding import Judged, Pooled, Trust, judged
 
 FILES = (ABOUT, TABLE, CURVE, EMPIRICAL, LEVELS, "exceedance.png", "exceedance.pdf")
 
-CURVE_POINTS = 60
+CURVE_POINTS = 40
 """Thresholds of the band that is drawn."""
 
 PASSED = (200, 500, 2000)
@@ -71,7 +70,7 @@ class Answer:
     @property
     def whole(self) -> WeightedDraws:
         """All draws."""
-        return self.pooled.weighted()
+        return self.pooled.whole
 
     def at(self, whole: WeightedDraws, t: float) -> Judged:
         """P(±f > t), judged."""
@@ -82,16 +81,6 @@ def require_place(out: Path) -> None:
     """Refuse a folder that cannot be written to, or that has an answer already."""
     require_writable("out", out)
     require_free_of(out, FILES)
-
-
-def require_numbers(pooled: Pooled, criterion: str) -> None:
-    """Refuse draws whose f is NaN: nobody knows on which side of t they lie.
-
-    Raises:
-        DataError: says of how many.
-    """
-    if fault := unusable(pooled.f):
-        raise DataError(f"criterion {criterion}", fault)
 
 
 def answered(answer: Answer, out: Path) -> int:

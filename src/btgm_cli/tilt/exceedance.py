@@ -59,10 +59,6 @@ class WeightedDraws:
         kept = (self.log_weights[chosen], self.f[chosen], self.source[chosen])
         return WeightedDraws(*kept, self.density_se)
 
-    def mirrored(self) -> WeightedDraws:
-        """The same draws under −f."""
-        return WeightedDraws(self.log_weights, -self.f, self.source, self.density_se)
-
     def above(self, t: float) -> Tensor:
         """y of each draw: its weight, times its share of noises with f > t; shape (n,)."""
         return self.weights * (self.f > t).double().mean(-1)
@@ -121,7 +117,7 @@ def exceedance(draws: WeightedDraws, t: float, with_tail: bool = True) -> Exceed
         low=low,
         high=min(high, 1.0),
         hits=len(hits),
-        effective=_effective(hits),
+        effective=effective(hits),
         pareto_k=_tail(hits) if with_tail else math.nan,
     )
 
@@ -155,9 +151,7 @@ def limits(p: float, se: float, step: float, level: float = LEVEL) -> tuple[floa
 
     top = max(float(scale * gammaincinv(shape, 0.9999)) for shape, scale in (first, second))
     wanted = (0.5 - level / 2, 0.5 + level / 2)
-    low, high = (
-        half(*bisect(partial(too_low, share), 0.0, top, HALVINGS)) for share in wanted
-    )
+    low, high = (half(*bisect(partial(too_low, share), 0.0, top, HALVINGS)) for share in wanted)
     return low, high
 
 
@@ -199,6 +193,12 @@ def return_level(draws: WeightedDraws, probability: float) -> tuple[float, float
     return values[index].item(), crossing("low"), crossing("high")
 
 
+def effective(y: Tensor) -> float:
+    """Kish's number of effective draws among y (n,)."""
+    square = y.square().sum()
+    return (y.sum().square() / square).item() if square > 0 else 0.0
+
+
 def _mean(draws: WeightedDraws, y: Tensor) -> tuple[float, float]:
     """The mean of y (n,) over the mixture and its error: sources have as many draws as they do."""
     n, variance = len(y), 0.0
@@ -223,11 +223,6 @@ def _tail(hits: Tensor) -> float:
 
 def _largest(y: Tensor) -> float:
     return y.max().item()
-
-
-def _effective(y: Tensor) -> float:
-    """Kish's number of effective draws among y (n,)."""
-    return (y.sum().square() / y.square().sum()).item() if len(y) else 0.0
 
 
 def _gamma(mean: float, variance: float) -> tuple[float, float]:

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from btgm_cli.core.blame import name_of
 from btgm_cli.core.contracts import GenerativeModel
+from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion
 from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
 from btgm_cli.tilt.exceedance import PRIOR, Exceedance, WeightedDraws, exceedance
@@ -78,7 +81,7 @@ class Pooled:
 
     Args:
         z: shape (n, D).
-        f: criterion with fresh noise, shape (n, k).
+        f: criterion with fresh noise, or −f, shape (n, k).
         log_ratios: log q − log p of each source, shape (n, sources), nats.
         source: which source each is of, shape (n,).
         density_se: relative error of the sources' constants, the largest.
@@ -95,10 +98,13 @@ class Pooled:
         """Of f."""
         return self.f.numel()
 
-    def weighted(self, chosen: Tensor | None = None) -> WeightedDraws:
+    @cached_property
+    def whole(self) -> WeightedDraws:
+        """All draws."""
+        return self.of(torch.ones_like(self.source, dtype=torch.bool))
+
+    def of(self, chosen: Tensor) -> WeightedDraws:
         """The draws that a mask (n,) is true of, weighted as the mixture of their sources."""
-        if chosen is None:
-            chosen = torch.ones_like(self.source, dtype=torch.bool)
         source, ratios = self.source[chosen], self.log_ratios[chosen]
         counts = torch.bincount(source, minlength=ratios.shape[1]).double()
         log_m = torch.logsumexp(ratios + (counts / counts.sum()).log(), -1)
@@ -113,21 +119,17 @@ class Pooled:
         even = torch.arange(len(self.source), device=self.source.device) % 2 == 0
         own = torch.isin(self.source, torch.tensor(list(of_one), device=self.source.device))
         prior = self.source == PRIOR
-        return [self.weighted(prior & even | own), self.weighted(~(prior & even | own))]
+        return [self.of(prior & even | own), self.of(~(prior & even | own))]
 
     def random_halves(self) -> list[WeightedDraws]:
         """Every other draw, and the rest."""
         even = torch.arange(len(self.source), device=self.source.device) % 2 == 0
-        return [self.weighted(even), self.weighted(~even)]
+        return [self.of(even), self.of(~even)]
 
     def with_source(self, ratio: Tensor) -> Pooled:
         """The same draws, one more source known, by its log q − log p on them (n,), nats."""
         ratios = torch.cat([self.log_ratios, ratio[:, None]], -1)
         return Pooled(self.z, self.f, ratios, self.source, self.density_se)
-
-    def mirrored(self) -> Pooled:
-        """The same draws under −f."""
-        return Pooled(self.z, -self.f, self.log_ratios, self.source, self.density_se)
 
 
 def drawn(
@@ -137,8 +139,9 @@ def drawn(
     noises: int,
     generators: Callable[[int, int], torch.Generator],
     density_se: float = 0.0,
+    sign: float = 1.0,
 ) -> Pooled:
-    """So many draws of each source, with f of fresh noise and every source's density.
+    """So many draws of each source, with ±f of fresh noise and every source's density.
 
     Args:
         f: the latent criterion, with its model.
@@ -147,6 +150,10 @@ def drawn(
         noises: draws of x for each z.
         generators: of one block, by its source and number: each block serves itself alone.
         density_se: see `Pooled`.
+        sign: of f: −1 where low values are the rare ones.
+
+    Raises:
+        SettingError: f is NaN, so that nobody knows on which side of a t it lies.
     """
     blocks: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for index, count in enumerate(counts):
@@ -158,7 +165,10 @@ def drawn(
                 log_q if other == index else source.log_prob(z)
                 for other, source in enumerate(sources)
             ]
-            values = f.noisy(z, noises, generator).double()
+            values = sign * f.noisy(z, noises, generator).double()
+            if missing := int(values.isnan().sum()):
+                fault = f"f is NaN for {missing:,} of {values.numel():,} values"
+                raise SettingError("criterion", name_of(f.criterion), fault)
             each = torch.stack([ratio.double() - log_p for ratio in ratios], -1)
             blocks.append((z, values, each, torch.full((len(z),), index, device=z.device)))
     z, values, each, source = (torch.cat(parts) for parts in zip(*blocks, strict=True))
@@ -170,12 +180,6 @@ def joined(one: Pooled, other: Pooled) -> Pooled:
     names = ("z", "f", "log_ratios", "source")
     z, f, ratios, source = (torch.cat([getattr(p, name) for p in (one, other)]) for name in names)
     return Pooled(z, f, ratios, source, max(one.density_se, other.density_se))
-
-
-def unusable(f: Tensor) -> str:
-    """What is wrong with values of f; empty where each is above or below any t."""
-    missing = int(f.isnan().sum())
-    return f"f is NaN for {missing:,} of {f.numel():,} draws" if missing else ""
 
 
 def judged(

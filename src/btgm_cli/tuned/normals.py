@@ -67,7 +67,8 @@ class Normals:
         white = torch.linalg.solve_triangular(self.factors, away, upper=False)
         volume = self.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = 0.5 * z.shape[1] * math.log(2 * math.pi) + volume - self.shares.log()
-        return (-0.5 * white.square().sum(1) - constant[:, None]).T
+        log_q: Tensor = (-0.5 * white.square().sum(1) - constant[:, None]).T
+        return log_q
 
     def wider(self, factor: float) -> Normals:
         """The same, its standard deviations so many times as large."""
@@ -76,7 +77,12 @@ class Normals:
 
 def like(z: Tensor) -> Normals:
     """One normal with the mean and the variances of draws z (n, D), each as likely."""
-    return _shaped(_moments(z.double(), torch.full((len(z),), 1 / len(z), dtype=torch.double, device=z.device)), "diagonal")
+    return _shaped(
+        _moments(
+            z.double(), torch.full((len(z),), 1 / len(z), dtype=torch.double, device=z.device)
+        ),
+        "diagonal",
+    )
 
 
 def fitted(z: Tensor, log_weights: Tensor, generator: torch.Generator) -> Normals:
@@ -123,9 +129,7 @@ class _Moments:
     covariances: Tensor
 
 
-def _fit(
-    z: Tensor, log_weights: Tensor, components: int, generator: torch.Generator
-) -> _Moments:
+def _fit(z: Tensor, log_weights: Tensor, components: int, generator: torch.Generator) -> _Moments:
     """Expectation and maximization from centres that lie apart."""
     w = torch.softmax(log_weights, 0)
     centres = _apart(z, w, components, generator)
@@ -157,7 +161,7 @@ def _moments(z: Tensor, w: Tensor, share: Tensor | None = None) -> _Moments:
     effective = total.square() / mass.square().sum(0)
     means = (mass.T @ z) / total[:, None]
     away = z[None] - means[:, None]
-    covariance = torch.einsum("nk,kni,knj->kij", mass, away, away) / total[:, None, None]
+    covariance = (mass.T[..., None] * away).mT @ away / total[:, None, None]
     diagonal = torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
     to_diagonal = (dim / (dim + effective))[:, None, None]
     covariance = (1 - to_diagonal) * covariance + to_diagonal * diagonal

@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
-from btgm_cli.core.contracts import StochasticDecoder
+from btgm_cli.core.contracts import GenerativeModel, StochasticDecoder
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.tilt.exceedance import WeightedDraws, exceedance
 from btgm_cli.truth.exceeding import NOISES, OfPrior, Pooled, Source, drawn, joined
-from btgm_cli.tuning.climb import EACH, Climb, Generators
+from btgm_cli.tuning.climb import EACH, Climb, Draw, Generators
 
 WAYS = 2
 
@@ -34,6 +35,9 @@ ROUND = 2000
 
 SLACK = 1.1
 """More draws than an error that is known badly seems to ask for."""
+
+FEWEST = 100
+"""Draws of a round."""
 
 Told = Callable[[str], None]
 
@@ -79,6 +83,7 @@ def searched(
     generators: Generators,
     effort: Effort | None = None,
     noises: int | None = None,
+    sign: float = 1.0,
     told: Told = lambda text: None,
 ) -> Search:
     """Climb both ways, and draw until all probabilities are known well enough.
@@ -90,11 +95,13 @@ def searched(
         generators: of everything random, by its purpose.
         effort: how far to go.
         noises: draws of x for each z; None is 1, or `NOISES` for a stochastic decoder.
+        sign: of f: −1 where low values are the rare ones, and t and P are those of −f.
         told: is told how it goes, line by line.
     """
     effort = effort or Effort()
     noises = (noises or NOISES) if isinstance(f.model, StochasticDecoder) else 1
-    ways = [Climb(f, noises, partial(generators, way)) for way in range(WAYS)]
+    draw = partial(drawn, f, noises=noises, sign=sign)
+    ways = [Climb(f.model, draw, partial(generators, way)) for way in range(WAYS)]
     levels: list[float] = []
     for number, way in enumerate(ways, 1):
         missed = [t for t in thresholds if not way.to(t)]
@@ -104,53 +111,63 @@ def searched(
         told(f"way {number}: {rungs}, {way.pool.evaluations:,} evaluations of f{away}")
     wanted = [*thresholds, *(t for t in levels if math.isfinite(t))]
     paid = sum(way.pool.evaluations for way in ways)
-    sources, shares, of_one = _mixture(f, ways, wanted)
-    pooled = _drawn(f, sources, shares, noises, partial(generators, "last"), wanted, effort, paid)
+    sources, shares, of_one = _mixture(f.model, ways, wanted)
+    spend = _Spend(wanted, effort.precision, max((effort.most - paid) // noises, EACH))
+    pooled = _drawn(draw, sources, shares, partial(generators, "last"), spend)
     return Search(pooled, of_one, paid + pooled.evaluations, levels)
 
 
 def _mixture(
-    f: LatentCriterion, ways: Sequence[Climb], wanted: Sequence[float]
+    model: GenerativeModel, ways: Sequence[Climb], wanted: Sequence[float]
 ) -> tuple[list[Source], list[float], list[int]]:
     """p, each way's proposals and rungs, their shares of the draws, and which are the first's."""
-    sources: list[Source] = [OfPrior(f.model)]
-    weights, of_one = [0.0], []
+    sources: list[Source] = [OfPrior(model)]
+    weights: list[float] = [0.0]
+    of_one: list[int] = []
     for number, way in enumerate(ways):
         start = len(sources)
-        for part, share in ((way.proposals.values(), 1 - OF_PRIOR), (way.sources[1:], OF_LADDER)):
+        found, rungs = list(way.proposals.values()), way.sources[1:]
+        for part, share in ((found, 1 - OF_LADDER), (rungs, OF_LADDER)):
             sources += part
-            weights += [share / len(ways) / len(part)] * len(part)
+            weights += [share / len(ways) / max(len(part), 1)] * len(part)
         of_one += range(start, len(sources)) if number == 0 else []
-    known = [exceedance(way.pool.weighted(), t).probability for t in wanted for way in ways]
+    known = [exceedance(way.pool.whole, t).probability for t in wanted for way in ways]
     if min(known, default=0.0) >= COMMON or len(sources) == 1:
         return sources, [1.0] + [0.0] * (len(sources) - 1), of_one
     rest = (1 - OF_PRIOR) / sum(weights)
     return sources, [OF_PRIOR, *(rest * weight for weight in weights[1:])], of_one
 
 
+@dataclass(frozen=True)
+class _Spend:
+    """Until which error at which thresholds to draw, and how many draws at most."""
+
+    wanted: Sequence[float]
+    precision: float
+    most: int
+
+
 def _drawn(
-    f: LatentCriterion,
+    draw: Draw,
     sources: Sequence[Source],
     shares: Sequence[float],
-    noises: int,
     generators: Generators,
-    wanted: Sequence[float],
-    effort: Effort,
-    paid: int,
+    spend: _Spend,
 ) -> Pooled:
     """Rounds of draws until the worst error is small enough, or nothing is left to spend."""
-    most = max((effort.most - paid) // noises, EACH)
-    n, pooled = min(ROUND, most), None
-    for number in range(100):
+
+    def more(n: int, number: int) -> Pooled:
         counts = [math.ceil(n * share) for share in shares]
-        new = drawn(f, sources, counts, noises, partial(generators, number))
-        pooled = joined(pooled, new) if pooled else new
-        spent = len(pooled.source)
-        whole = pooled.weighted()
-        errors = [exceedance(whole, t, with_tail=False).relative_se for t in wanted]
-        known = [error for error in errors if math.isfinite(error)]
-        needed = spent * SLACK * (max(known, default=0.0) / effort.precision) ** 2
-        n = min(math.ceil(needed), most) - spent
-        if not known or max(known) <= effort.precision or n < EACH / 10:
+        return draw(sources=sources, counts=counts, generators=partial(generators, number))
+
+    pooled = more(min(ROUND, spend.most), 0)
+    for number in count(1):
+        whole, spent = pooled.whole, len(pooled.source)
+        errors = [exceedance(whole, t, with_tail=False).relative_se for t in spend.wanted]
+        worst = max((error for error in errors if math.isfinite(error)), default=0.0)
+        needed = math.ceil(spent * SLACK * (worst / spend.precision) ** 2)
+        n = min(needed, spend.most) - spent
+        if worst <= spend.precision or n < FEWEST:
             break
+        pooled = joined(pooled, more(n, number))
     return pooled

@@ -1,7 +1,7 @@
 """The 26 reliability problems of otbenchmark: `btgm prob` beside subset simulation.
 
     pip install -e '.[reliability]'
-    python experiments/reliability/bench.py [FOLDER] [SEEDS]
+    python experiments/probabilities/reliability.py [FOLDER] [SEEDS]
 
 Each problem is `model=normal` in standard space, and as criterion minus its limit state function
 of the inputs that OpenTURNS transforms from there: f > 0 is failure. Seeds are the outer loop.
@@ -67,7 +67,7 @@ def by_btgm(problem: Any, seed: int) -> dict[str, Any]:
     f = LatentCriterion(Normal(failure.dim), failure)
     generators: Callable[..., torch.Generator] = partial(derived_generator, seed)
     search = searched(f, [0.0], [], generators)
-    one = judged(search.pooled.weighted(), 0.0, search.halves(search.pooled))
+    one = judged(search.pooled.whole, 0.0, search.halves(search.pooled))
     assert failure.calls == search.evaluations
     found = one.found
     return {
@@ -123,7 +123,9 @@ def rows(seeds: int, known: set[tuple[str, str, int]]) -> Iterator[dict[str, Any
                     "problem": problem.getName(),
                     "way": name,
                     "seed": seed,
-                    "dim": int(problem.getEvent().getAntecedent().getDistribution().getDimension()),
+                    "dim": int(
+                        problem.getEvent().getAntecedent().getDistribution().getDimension()
+                    ),
                     "published": problem.getProbability(),
                     **found,
                     "cpu_seconds": time.process_time() - started,
@@ -144,7 +146,9 @@ def main() -> None:
     for row in rows(seeds, known):
         done.append(row)
         write_table(table, done)
-        apart = math.log(row["probability"] / row["published"]) if row["probability"] else -math.inf
+        apart = (
+            math.log(row["probability"] / row["published"]) if row["probability"] else -math.inf
+        )
         print(f"{row['problem']:26} {row['way']:18} {row['seed']:2} {apart:+.3f} {row['calls']:6}")
 
 
