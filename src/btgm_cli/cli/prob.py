@@ -40,7 +40,7 @@ all β of a run, each weighted as a draw of their mixture. f is of x with fresh 
                   rate=52 where a draw is a week
   levels=         return levels: what is passed once in so many units of time, or draws: 10,50,100
   n=100000        draws of all sources together
-  noises=16       fresh noises for each draw, where the decoder is stochastic
+  noises=4        fresh noises for each draw, where the decoder is stochastic
   seed=0
   threads=        CPU threads; by default torch's choice. Other counts may change the last bits
   out=            a folder; by default DIR/probabilities/…

@@ -20,7 +20,7 @@ from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
 from btgm_cli.tilt.exceedance import PRIOR, Exceedance, WeightedDraws, exceedance
 from btgm_cli.truth.trust import ERRORS
 
-NOISES = 16
+NOISES = 4
 """Fresh draws of x for each z, where the decoder is stochastic."""
 
 HALF_SEES = 25.0
