@@ -16,6 +16,7 @@ from btgm_cli.report.style import MUTED, REFERENCE, TUNED, in_house_style
 from btgm_cli.store.tables import read_table
 
 HERE = Path(__file__).parent
+SHORT = {"Four-branch serial system": "4 branches", "Axial stressed beam": "beam"}
 COLOURS = {"btgm": TUNED, "subset simulation": REFERENCE}
 
 
@@ -74,9 +75,9 @@ def picture(table: pd.DataFrame) -> Figure:
         axes.plot(at, own["error"], ".", color=colour, markersize=4, alpha=0.7, label=way)
     for bound in (-0.1, 0.1):
         axes.axhline(bound, color=MUTED, linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_xticks(range(len(names)), [SHORT.get(name, name) for name in names], rotation=90)
     axes.set_ylabel(r"$\ln\, \hat{P} / P$")
-    axes.legend(loc="lower right", ncols=2)
+    figure.legend(loc="outside upper right", ncols=2)
     return figure
 
 
