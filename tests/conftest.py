@@ -9,6 +9,7 @@ import torch
 
 from btgm_cli.report.html import one_run, one_sweep
 from btgm_cli.truth import guided_moves
+from btgm_cli.tuning import fitting
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +29,14 @@ def brief_lessons(monkeypatch):
     """An SMC learns less of f: its tilt is exact whatever was learned."""
     monkeypatch.setattr(guided_moves, "STEPS", 40)
     monkeypatch.setattr(guided_moves, "INNER", 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_calibration():
+    """An acceptance rests on fewer draws, whose error is told and carried all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "N_CALIBRATE", 20_000)
+        yield
 
 
 WHOLE = (one_run.run_page, one_sweep.sweep_page)

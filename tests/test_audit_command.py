@@ -52,6 +52,7 @@ def test_the_picture_is_drawn_from_the_files_alone(here):
     assert (here / "right" / "audit.png").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_draws_come_from_parquet(here):
     pd = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")

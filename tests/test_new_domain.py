@@ -66,8 +66,14 @@ def domain(tmp_path, monkeypatch):
 
 
 def test_a_new_domain_is_a_folder_and_its_yamls(domain):
-    quick = ["tuning.first_steps=40", "tuning.steps=10", "tuning.n_eval=500", "flow.hidden=[8]"]
-    given = ["model=wide", "criterion=first", "target.betas=[0,0.25,0.5]", *quick]
+    quick = ["tuning.first_steps=40", "tuning.steps=10", "tuning.n_eval=500", "tuning.n_learn=500"]
+    given = [
+        "model=wide",
+        "criterion=first",
+        "target.betas=[0,0.25,0.5]",
+        "flow.hidden=[8]",
+        *quick,
+    ]
     search = f"hydra.searchpath=[file://{domain / 'yamls'}]"
     assert main(["run", *given, search, "hydra.run.dir=made"]) in (0, 3)
     table = pd.read_csv("made/pareto.csv")

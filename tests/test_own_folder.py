@@ -120,8 +120,18 @@ def test_a_relative_checkpoint_is_found_again(tmp_path, monkeypatch, capsys):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("folder", ["seed", "samples", "threads", "device", "target", "out"])
-@pytest.mark.parametrize("inside", [".", "conf"])
+@pytest.mark.parametrize(
+    ("inside", "folder"),
+    [
+        (".", "out"),
+        ("conf", "target"),
+        *(
+            pytest.param(inside, folder, marks=pytest.mark.slow)
+            for inside in (".", "conf")
+            for folder in ("seed", "samples", "threads", "device")
+        ),
+    ],
+)
 def test_a_folder_named_like_a_setting_changes_nothing(tmp_path, monkeypatch, folder, inside):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

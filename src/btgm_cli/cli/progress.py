@@ -29,7 +29,7 @@ class ProgressBar:
         path = problem.target.path or (0.0, 1.0)
         trained = sum(beta > 0 for beta in path)
         tuning = problem.settings
-        self.done = sum(point.effort.steps for point in finished)
+        self.done, self.each = sum(point.effort.steps for point in finished), tuning.steps
         self.bar = tqdm(
             total=tuning.first_steps * (trained > 0) + tuning.steps * max(trained - 1, 0),
             initial=self.done,
@@ -40,6 +40,7 @@ class ProgressBar:
         )
         tqdm.write(HEADER)
         for point in finished:
+            self._leave_out(point)
             tqdm.write(line_of(point))
 
     def __enter__(self) -> ProgressBar:
@@ -63,8 +64,14 @@ class ProgressBar:
     def finish_point(self, point: PathPoint) -> None:
         """Take in a finished β."""
         self.done += point.effort.steps
+        self._leave_out(point)
         log.info("%s", line_of(point).strip())
         tqdm.write(line_of(point))
+
+    def _leave_out(self, point: PathPoint) -> None:
+        """A tilt beside the last one takes no steps."""
+        if point.beta > 0 and not point.effort.steps:
+            self.bar.total = max(self.bar.total - self.each, self.done)
 
 
 def line_of(point: PathPoint) -> str:

@@ -187,7 +187,7 @@ class Effort:
     """What a β cost.
 
     Args:
-        steps: steps of training.
+        steps: steps of training; 0 where only the acceptance was moved, see `tuning.settled`.
         f_evals: criterion evaluations, those with a gradient among them.
         f_gradients: those with a gradient.
         seconds: wall time, seconds.

@@ -202,7 +202,8 @@ def _draws(model: GenerativeModel, n: int, generator: torch.Generator) -> Tensor
     if not isinstance(z, Tensor) or z.shape != wanted or not z.is_floating_point():
         got = f"{tuple(z.shape)} {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
         raise trial.refusal(f"must return floats of shape (n, latent_dim) = {wanted}, not {got}")
-    if z.device != generator.device:
+    # A generator made on "cuda" has no index, and what it draws has.
+    if z.device != torch.empty(0, device=generator.device).device:
         raise trial.refusal(f"must draw on {generator.device}, where its generator is")
     if not torch.isfinite(z).all():
         raise trial.refusal("gives draws that are not finite")

@@ -31,7 +31,8 @@ class Tuning:
 
     Args:
         first_steps: training steps at the first β above 0.
-        steps: training steps at each later, warm-started β.
+        steps: training steps at each later, warm-started β; none beside the last one, where only
+            the acceptance is moved.
         batch_size: draws a step.
         learning_rate: peak of Adam's one-cycle rate.
         anneal: share of the steps over which β moves from the last value to the new one.

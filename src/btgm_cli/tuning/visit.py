@@ -33,6 +33,7 @@ from btgm_cli.tuning.learning import Lesson, pairs_of
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.resumed import require_same
 from btgm_cli.tuning.settings import Gradient, Tuning
+from btgm_cli.tuning.settled import is_beside, last_trained, moved
 from btgm_cli.tuning.surrogate import state_of
 from btgm_cli.tuning.training import Schedule, Trained, Training, train, warm_share
 
@@ -131,7 +132,7 @@ class Visits:
                 self._journal.add_point(index, point)
         self.points.append(point)
         if point.paid:
-            kept = self._asked if point.effort.steps else self._of_p
+            kept = self._asked if last_trained(self.points) else self._of_p
             kept.append(pairs_of(point.paid, self._problem.device))
         return point
 
@@ -148,7 +149,7 @@ class Visits:
     ) -> PathPoint:
         started = time.perf_counter()
         # Nothing to learn at β = 0 while the flow is still the identity.
-        untouched = beta == 0 and not any(point.effort.steps for point in self.points)
+        untouched = beta == 0 and not last_trained(self.points)
         trained = Trained() if untouched else self._train(index, beta)
         paid = list(trained.paid)
         figures = examine(
@@ -193,21 +194,25 @@ class Visits:
             self.acceptance.open()
         followed = 0 if settings.gradient is Gradient.SCORE else evals
         if self.acceptance and training.finite:
-            evals += self._fit(
-                self.acceptance, beta, training, self.generator("acceptance", index)
-            )
+            evals += self._fit(self.acceptance, index, training)
         return Trained(training.step, evals, followed, training.finite)
 
     def _learn_first(
         self, acceptance: Acceptance, index: int, training: Training, settings: Tuning
     ) -> Trained:
-        """Learn f, let the flow follow what was learned, and calibrate the acceptance."""
-        exact = self.reference.at(training.schedule.beta)
+        """Learn f, let the flow follow what was learned, and calibrate the acceptance.
+
+        Beside the last tilt only the acceptance is moved, unless it would open.
+        """
+        beta = training.schedule.beta
+        settled, exact = self._settled(acceptance, beta, index), self.reference.at(beta)
+        if settled and not acceptance.is_open:
+            return Trained(f_evals=len(settled[0][1]), paid=settled)
         prior, evals = self._known.shared(self.reference, self.settings.n_reference)
         lesson = Lesson(
             self.f,
             acceptance,
-            Pool(joined([prior, *self._of_p]), self._asked, climbed(self.reference)),
+            Pool(joined([prior, *self._of_p]), [*self._asked, *settled], climbed(self.reference)),
             exact.mean,
             training,
             settings,
@@ -217,36 +222,35 @@ class Visits:
             lesson.load(checkpoint)
         acceptance.open()
         lesson.run(*self._observers(index, training.schedule))
-        paid = lesson.paid
+        paid = (*settled, *lesson.paid)
         if training.finite:
-            least, generator = settings.min_acceptance_rate, self.generator("acceptance", index)
-            paid = [*paid, calibrate(acceptance, self.f, self.flow, least, generator)]
+            paid = (*paid, self._calibrated(acceptance, self.generator("acceptance", index)))
         evals += sum(len(f) for _, f in paid)
-        return Trained(training.step, evals, 0, training.finite, tuple(paid))
+        return Trained(training.step, evals, 0, training.finite, paid)
 
-    def _fit(
-        self,
-        acceptance: Acceptance,
-        beta: float,
-        training: Training,
-        generator: torch.Generator,
-    ) -> int:
+    def _settled(self, acceptance: Acceptance, beta: float, index: int) -> tuple[Pairs, ...]:
+        """Move the acceptance alone to a tilt beside the last one; what that asked, if it is."""
+        last = last_trained(self.points)
+        if acceptance.is_open or not last:
+            return ()
+        if not is_beside(self.reference, last, beta, self.weights):
+            return ()
+        acceptance.beta.fill_(beta)
+        return (self._calibrated(acceptance, self.generator("settled", index)),)
+
+    def _calibrated(self, acceptance: Acceptance, generator: torch.Generator) -> Pairs:
+        least = self.settings.min_acceptance_rate
+        return calibrate(acceptance, self.f, self.flow, least, generator)
+
+    def _fit(self, acceptance: Acceptance, index: int, training: Training) -> int:
         """Fit and calibrate the acceptance, if the flow needs it; returns evaluations."""
-        log_z = self.reference.at(beta).log_z
-        if not is_needed(self.f, self.flow, beta, log_z, generator):
+        beta, generator = training.schedule.beta, self.generator("acceptance", index)
+        if not is_needed(self.f, self.flow, beta, self.reference.at(beta).log_z, generator):
             return N_GUARD
         prior, evals = self._known.apart()
-        evals += N_GUARD + fit_acceptance(
-            acceptance,
-            self.f,
-            training.seen.pairs(),
-            prior,
-            beta,
-            STEPS * training.step,
-            generator,
-        )
-        least = self.settings.min_acceptance_rate
-        return evals + len(calibrate(acceptance, self.f, self.flow, least, generator)[1])
+        seen, steps = training.seen.pairs(), STEPS * training.step
+        evals += fit_acceptance(acceptance, self.f, seen, prior, beta, steps, generator)
+        return N_GUARD + evals + len(self._calibrated(acceptance, generator)[1])
 
     def _known_of_prior(self) -> KnownOfPrior:
         f = self.remembering(self.f, *self.weights)
@@ -254,12 +258,11 @@ class Visits:
 
     def _training(self, index: int, beta: float) -> tuple[Training, Tuning]:
         """A fresh training of the flow, and its settings."""
-        settings = self.settings
-        warm = any(point.effort.steps for point in self.points)
-        last = self.points[-1].beta if self.points else 0.0
-        schedule = Schedule(last, beta, settings.steps if warm else settings.first_steps)
-        if warm:
-            rate = settings.learning_rate * warm_share(self._moved(beta))
+        settings, last = self.settings, last_trained(self.points)
+        steps = settings.steps if last else settings.first_steps
+        schedule = Schedule(last.beta if last else 0.0, beta, steps)
+        if last:
+            rate = settings.learning_rate * warm_share(moved(last, beta, self.weights))
             settings = replace(settings, learning_rate=rate)
         generator = self.generator("training", index)
         return Training(self.flow, settings, schedule, generator), settings
@@ -284,15 +287,6 @@ class Visits:
                 self._journal.save_training_state(index, state)
 
         return on_step, save
-
-    def _moved(self, beta: float) -> float:
-        """How far the tilt is from the last one, as a share of it."""
-        last = self.points[-1]
-        if not (self.weights and last.weights):
-            return abs(beta - last.beta) / beta
-        new = [beta * weight for weight in self.weights]
-        old = [last.beta * weight for weight in last.weights]
-        return math.dist(new, old) / math.hypot(*new)
 
     def generator(self, *purpose: object) -> torch.Generator:
         """For one purpose, such as that of one visit."""
