@@ -74,6 +74,7 @@ def test_far_tails_periods_and_levels(run, exact, tmp_path):
         assert row["unit"] == "year"
 
 
+@pytest.mark.slow
 def test_below_is_the_other_side(run, exact, tmp_path, capsys):
     out = tmp_path / "found"
     assert main(["prob", str(run), "below=-1,0", "n=9000", f"out={out}"]) == 0
@@ -97,6 +98,7 @@ def test_out_of_reach_is_bounded_and_the_exit_code_says_so(run, exact, tmp_path,
     assert about(out)["levels"][0]["level"] is None
 
 
+@pytest.mark.slow
 def test_a_lost_mode_is_told(run, exact, tmp_path, capsys):
     exact.pareto["status"] = str(Status.MODE_DROPPED)
     assert main(["prob", str(run), "above=4", "n=9000", f"out={tmp_path / 'found'}"]) == 3

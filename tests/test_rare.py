@@ -38,6 +38,7 @@ def told(found, t):
     return judged(found.pooled.whole, t, found.halves(found.pooled))
 
 
+@pytest.mark.slow
 def test_two_normals_are_found_again():
     """From draws of a wide normal, weighted to a mixture of two that lie apart."""
     factors = torch.tensor([[[0.5, 0.0], [0.3, 0.4]], [[1.0, 0.0], [0.0, 0.5]]]).double()
@@ -76,6 +77,7 @@ def test_normal_tails_down_to_1e_9(brief):
     assert found.evaluations < 50_000
 
 
+@pytest.mark.slow
 def test_a_ball_that_is_rarely_met_and_the_level_of_a_probability(brief):
     found = search(load_criterion("quadratic"), [-0.01], [1e-5], effort=Effort(precision=0.06))
     one = told(found, -0.01)
@@ -127,6 +129,7 @@ def _values(folder):
     return [values for file in files for values in load_file(file).values()]
 
 
+@pytest.mark.slow
 def test_a_killed_call_finds_what_it_paid_for(here, brief, monkeypatch):
     """To the same bits; nothing that is on disk is evaluated again."""
     assert main([*ASK, "above=3", "out=whole"]) == 0
