@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btgm_cli import SettingError, Target, Tuning, tune
+from btgm_cli.core.capping import CEILING, HIGHEST, capped
 from btgm_cli.core.contracts import ExplicitDensity, GenerativeModel, StochasticDecoder
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate, settled
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.domains.densities import systems
-from btgm_cli.domains.densities.energy import CEILING, HIGHEST, BoltzmannTilt, Energy, capped
+from btgm_cli.domains.densities.energy import BoltzmannTilt, Energy
 from btgm_cli.domains.densities.flow import DensityFlow, FlowModel
 from btgm_cli.domains.densities.normal import Normal
 from btgm_cli.tilt.estimates import log_mean_weight

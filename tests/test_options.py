@@ -51,7 +51,7 @@ def test_out_is_never_taken_for_a_group_of_options(here):
         (["target.C_D=-1"], "target.C_D", "positive"),
         (["target.betas=[1,0]"], "target.betas", "increasing"),
         (["target.betas=[0,1"], "target.betas=[0,1", "override"),
-        (["model=gan"], "model='gan'", "normal, tuned, vae_energy, vae_mnist"),
+        (["model=gan"], "model='gan'", "simulator, tuned, vae_energy, vae_mnist"),
         (["flow=glow"], "flow='glow'", "iaf, spline_coupling"),
         (["criterion=quadratic", "criterion.kk=3"], "criterion.kk='3'", "choose from k"),
         (["+model.colour=3"], "model.colour=3", "takes no such setting"),
@@ -101,7 +101,7 @@ def test_out_is_never_taken_for_a_group_of_options(here):
         (["+model._partial_=true"], "model='Gaussian'", "has no latent_dim"),
         (["criterion.direction=abc"], "criterion.direction='abc'", "must be a list of numbers"),
         (["+seed=3"], "seed='3'", "leave out the +"),
-        (["model=null"], "model='null'", "normal, tuned, vae_energy, vae_mnist"),
+        (["model=null"], "model='null'", "simulator, tuned, vae_energy, vae_mnist"),
         (["flow@x=iaf"], "flow@x='iaf'", "did you mean flow?"),
         (["target.C_D=${nothing}"], "target.C_D", "'nothing' not found"),
         (["+criterion.of=3"], "criterion.of=3", "takes no such setting; choose from direction"),
@@ -184,13 +184,20 @@ def test_help_version_list_and_cfg(here, capsys):
     assert not list(here.iterdir())
 
 
+OF_A_FILE = (
+    *("model=flow", "model=tuned", "model=simulator", "criterion=fit"),
+    *(f"experiment={name}" for name in ("poisson", "linear5", "muons", "queue")),
+)
+"""What needs a file that is to be given: `tests/test_fit.py` and others build these."""
+
+
 @pytest.mark.parametrize(
     "option",
     [
         f"{group}={name}"
         for group in ("model", "criterion", "flow", "target", "tuning", "experiment", "system")
         for name in choices(group)
-        if f"{group}={name}" not in ("model=flow", "model=tuned")  # of a file that is to be given
+        if f"{group}={name}" not in OF_A_FILE
     ],
 )
 def test_every_yaml_composes_and_builds(option):

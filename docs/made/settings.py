@@ -23,7 +23,7 @@ TARGET = re.compile(r"^ *_target_: ([\w.]+)\.(\w+)$", re.MULTILINE)
 DATACLASSES: dict[str, type] = {"target": Target, "tuning": Tuning, "verdict": Thresholds}
 """Groups that set one dataclass, whatever the option."""
 
-WITH_A_FILE = ("rank", "audit")
+WITH_A_FILE = ("rank", "audit", "calibrate")
 """Commands with a configuration file of their own, beside `run` and `train`."""
 
 Row = tuple[str, str, str]

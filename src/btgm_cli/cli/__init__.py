@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "tune a model towards a criterion",
     "rank": "compare criteria before a run, from draws of the model alone",
     "sample": "draw from a tuned model, corrected or not",
+    "calibrate": "hold posteriors of simulated data against the truths behind them",
     "audit": "hold anyone's draws against the exact tilt",
     "free-energy": "free energies of a tuned model along a coordinate, or of two of them",
     "prob": "probabilities of f beyond thresholds, return periods and levels",

@@ -111,8 +111,8 @@ def load_run(path: Path | str) -> LoadedRun:
 def _load(group: str, name: str, settings: dict[str, Any]) -> Any:
     node = compose_config("run", [f"{group}={name}"])[group]
     for key, value in settings.items():
-        if key not in node:
-            known = sorted(str(k) for k in node if not str(k).startswith("_"))
+        known = sorted(str(k) for k in node if not str(k).startswith("_"))
+        if key not in known:  # `in node` says no of what must be given
             raise SettingError(f"{group}.{key}", value, f"unknown; choose from {', '.join(known)}")
         node[key] = value
     return build_object(node, group)

@@ -21,6 +21,8 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.store.checkpoints import is_run, texts
 
 SCHEME = "own"
+FILES = (".safetensors", ".pt", ".npy", ".csv")
+"""Of checkpoints and data, by the ends of their names."""
 PRIMARY = ("run.yaml", "rank.yaml", "train/config.yaml")
 
 
@@ -95,7 +97,7 @@ def found_again(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
         folder: the run's working directory; empty where an older version kept none.
 
     Returns:
-        The settings, each path of a checkpoint in that folder as an absolute one.
+        The settings, each path of a checkpoint or of data in that folder as an absolute one.
 
     Raises:
         SettingError: a module that is not there, or of which another one is loaded already.
@@ -129,13 +131,13 @@ def _require_module(setting: str, target: str, folder: str) -> None:
 
 
 def _rooted(node: Any, folder: Path) -> Any:
-    """The same, with relative paths of checkpoints and runs in `folder` as absolute ones."""
+    """The same, with relative paths of checkpoints, data and runs in `folder` as absolute ones."""
     if isinstance(node, Mapping):
         return {key: _rooted(value, folder) for key, value in node.items()}
     if isinstance(node, list):
         return [_rooted(value, folder) for value in node]
     if isinstance(node, str):
         with suppress(OSError, ValueError):  # any text may stand there
-            kept = node.endswith((".safetensors", ".pt")) and (folder / node).is_file()
+            kept = node.endswith(FILES) and (folder / node).is_file()
             return str(folder / node) if kept or is_run(folder / node) else node
     return node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -159,12 +160,71 @@ class Rescaled(Protocol):
         ...
 
 
+@runtime_checkable
+class Doubtful(Protocol):
+    """A criterion that is itself an estimate, and knows whether it is to be believed.
+
+    No figure of a run can tell that f is wrong: they are all measured with it.
+    """
+
+    @property
+    def doubt(self) -> str:
+        """Why f may not be believed; empty where it may."""
+        ...
+
+    @property
+    def remedy(self) -> str:
+        """What would mend it: settings of the same command, or words."""
+        ...
+
+
+@dataclass(frozen=True)
+class Covered:
+    """One parameter of one data set that was simulated at a θ drawn from p.
+
+    Args:
+        parameter: its name.
+        truth: what the data were simulated at.
+        mean: of the posterior at β = 1.
+        sd: likewise.
+        rank: share of the posterior's draws below the truth; uniform where all is right.
+        doubt: why this posterior may not be believed; empty where it may.
+    """
+
+    parameter: str
+    truth: float
+    mean: float
+    sd: float
+    rank: float
+    doubt: str
+
+
+@runtime_checkable
+class Calibratable(Protocol):
+    """A criterion whose tilts at β = 1 are posteriors, so that known truths can judge them."""
+
+    def trial(self, model: GenerativeModel, number: int, seed: int) -> list[Covered]:
+        """Simulate one data set at a draw of p, and fit it as the observed one is fitted.
+
+        Args:
+            model: the simulator's.
+            number: of the data set.
+            seed: of everything random.
+        """
+        ...
+
+
 class DrawSource(Protocol):
     """What a run hands to an export: draws x of p, and of the tilt where it vouches for them."""
 
     @property
     def beta(self) -> float:
         """β of the tilt."""
+        ...
+
+    @property
+    def model(self) -> GenerativeModel:
+        """The frozen generator whose x they are."""
         ...
 
     @property

@@ -20,8 +20,9 @@ class Status(StrEnum):
 
     Examples:
         >>> from btgm_cli import Status
-        >>> print(*Status)
-        ok ok_corrected undertrained mode_dropped infeasible_target unreliable_reference
+        >>> print(*Status, sep=", ")  # doctest: +NORMALIZE_WHITESPACE
+        ok, ok_corrected, undertrained, mode_dropped, infeasible_target,
+        unreliable_reference, unreliable_criterion
         >>> Status.MODE_DROPPED == "mode_dropped"  # as `status` of pareto.csv has it
         True
     """
@@ -32,6 +33,7 @@ class Status(StrEnum):
     MODE_DROPPED = "mode_dropped"
     INFEASIBLE = "infeasible_target"
     UNRELIABLE_REFERENCE = "unreliable_reference"
+    UNRELIABLE_CRITERION = "unreliable_criterion"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from btgm_cli.store.manifest import PARETO
 
 DOMAINS = Path(__file__).parents[1] / "domains"
 METADATA_KEY = "btgm"
+DATA = (".npy", ".csv")
+"""Ends of the names of data that a run may be fitted to."""
 
 
 class StoredNetwork(nn.Module):
@@ -78,15 +80,19 @@ def checkpoint_hash(checkpoint: str, setting: str = "checkpoint") -> str:
 
 
 def checkpoints_in(settings: Any) -> dict[str, str]:
-    """SHA-256 of every checkpoint that plain settings name, by the setting's dotted name.
+    """SHA-256 of every checkpoint and file of data that plain settings name, by the dotted name.
 
     That of an earlier run is of its table, whose rows hold what its weights gave.
     """
     found = {}
     for name, value in texts(settings):
         with suppress(SettingError, OSError, RuntimeError, ValueError):  # any text may stand there
-            run = is_run(Path(value))
-            found[name] = file_hash(Path(value) / PARETO) if run else checkpoint_hash(value)
+            path = Path(value)
+            if is_run(path):
+                path = path / PARETO
+            elif path.suffix not in DATA:
+                path = find_checkpoint(value)
+            found[name] = file_hash(path)
     return found
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.latent_criterion import LatentCriterion, draw_x
 from btgm_cli.core.results import Status
 from btgm_cli.truth.tally import Tally
@@ -20,6 +21,12 @@ MOST_DRAWS = 100
 
 ERRORS = 4.0
 """The mean of f may be off by so many standard errors."""
+
+BEYOND = {
+    Status.INFEASIBLE: "what it asked for has no tilt to draw from",
+    Status.UNRELIABLE_CRITERION: "its tilt is that of an f that is off",
+}
+"""Runs of which no draws stand for anything, and why."""
 
 LOST = (Status.MODE_DROPPED, Status.UNRELIABLE_REFERENCE)
 """What a correction cannot mend: nobody knows what is missing, or it is known to be missing."""
@@ -34,8 +41,8 @@ def doubt(run: Status, row: Status, correct: Correct, pilot: Pilot) -> str:
         correct: how the draws are corrected.
         pilot: what the weights are like.
     """
-    if run is Status.INFEASIBLE:
-        return f"the run's verdict is {run}: what it asked for has no tilt to draw from"
+    if run in BEYOND:
+        return f"the run's verdict is {run}: {BEYOND[run]}"
     if correct is Correct.NONE:
         remedy = "; correct=resample" if row is Status.OK_CORRECTED else ""
         return "" if row is Status.OK else f"the run's verdict at this β is {row}, not ok{remedy}"
@@ -111,6 +118,11 @@ class TiltDraws:
         self.tuned, self.f, self.beta = tuned, f, beta
         self.run, self.row, self.generator = run, row, generator
         self.correct = Correct.NONE if row is Status.OK else Correct.REJECTION
+
+    @property
+    def model(self) -> GenerativeModel:
+        """The frozen generator whose x they are."""
+        return self.f.model
 
     @property
     def doubt(self) -> str:

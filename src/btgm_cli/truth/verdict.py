@@ -79,6 +79,7 @@ class Thresholds:
 
 SEVERITY = (
     Status.INFEASIBLE,
+    Status.UNRELIABLE_CRITERION,
     Status.UNRELIABLE_REFERENCE,
     Status.MODE_DROPPED,
     Status.UNDERTRAINED,

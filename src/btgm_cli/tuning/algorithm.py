@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from btgm_cli.core.contracts import Criterion, GenerativeModel, ReferenceSource
+from btgm_cli.core.contracts import Criterion, Doubtful, GenerativeModel, ReferenceSource
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Journal, PathPoint, Progress, Status, Verdict
 from btgm_cli.core.seeds import derived_generator
@@ -22,7 +22,7 @@ from btgm_cli.tuning.path import Path
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.several import SeveralTargets
-from btgm_cli.tuning.strategy import Strategy, Tilt
+from btgm_cli.tuning.strategy import Outcome, Strategy, Tilt
 from btgm_cli.tuning.visit import Visits
 
 
@@ -162,7 +162,7 @@ def solve(
             tilt = strategy.next(visits)
             row |= strategy.row()
         trace.append(row)
-    outcome = strategy.outcome(visits.points)
+    outcome = _doubted(strategy.outcome(visits.points), visits.f.criterion)
     return TuneResult(
         status=outcome.verdict.status,
         message=outcome.text,
@@ -187,6 +187,14 @@ def strategy_for(problem: Problem) -> Strategy:
     if target.at_least is not None:
         return SeveralTargets(problem)
     return OneTarget(goal_of(target, settings), settings.max_updates, settings.first_beta)
+
+
+def _doubted(outcome: Outcome, criterion: Criterion) -> Outcome:
+    """How the run ended, unless its criterion is an estimate that may not be believed."""
+    if not isinstance(criterion, Doubtful) or not criterion.doubt:
+        return outcome
+    verdict = Verdict(Status.UNRELIABLE_CRITERION, criterion.doubt)
+    return Outcome(verdict, f"{outcome.text}; but f is off: {criterion.doubt}", criterion.remedy)
 
 
 def _remedy(verdict: Verdict, settings: Tuning) -> str:

@@ -9,19 +9,13 @@ import torch
 from torch import Tensor
 
 from btgm_cli.core.blame import name_of
+from btgm_cli.core.capping import CEILING, capped
 from btgm_cli.core.contracts import ExplicitDensity, GenerativeModel
 from btgm_cli.core.errors import SettingError
 from btgm_cli.tuning.trial import N, Trial
 
 System = Callable[[Tensor], Tensor]
 """u: x of shape (n, D) to (n,), kT."""
-
-CEILING = 100.0
-"""kT: what a reduced energy may exceed the lowest met by, and another for each coordinate, before
-it counts as less. At β = 1 the weight there is e⁻¹⁰⁰ at most."""
-
-HIGHEST = 1e10
-"""kT above the ceiling, from where on an energy is a wall, as +∞ is."""
 
 MOST_WALL = 0.5
 """Share of p's draws that may lie in walls; beyond, p covers something else than the system."""
@@ -127,13 +121,3 @@ class BoltzmannTilt:
         """f of shape (n,) for x of shape (n, D), nats."""
         reduced = capped(self.system(x) / self.temperature, self.ceiling)
         return -reduced - self.model.log_prob(x)
-
-
-def capped(energy: Tensor, ceiling: float) -> Tensor:
-    """An energy, any shape, that grows as its logarithm beyond the ceiling, and there no more."""
-    if math.isinf(ceiling):
-        return energy
-    # Each branch is given what it can take: NaN times 0 would be the gradient of the other.
-    above = energy > ceiling
-    excess = torch.where(above, energy - ceiling, 0.0).clamp(max=HIGHEST)
-    return torch.where(above, ceiling, energy) + torch.log1p(excess)

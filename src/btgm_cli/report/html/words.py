@@ -19,6 +19,7 @@ MEANINGS = {
     Status.MODE_DROPPED: "the model is right where it is, and a part of the tilt is missing",
     Status.INFEASIBLE: "no tilt meets the target",
     Status.UNRELIABLE_REFERENCE: "the exact tilt is not known well enough to tell",
+    Status.UNRELIABLE_CRITERION: "the criterion is an estimate that is off",
 }
 """What a verdict says, in words."""
 

@@ -1,0 +1,126 @@
+"""Fits of the simulators that ship, held against quadrature.
+
+    python -m experiments.simulators [FOLDER] [NAME …]
+
+Makes data at the published truths, runs `btgm run experiment=NAME` and measures its draws of the
+exact tilt beside the exact posterior. A finished run is not made again. Writes `fits.csv`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from experiments.simulators.truths import EXACT
+from numpy.typing import NDArray
+
+from btgm_cli.cli import main
+from btgm_cli.cli.loading import load_run
+from btgm_cli.core.errors import BtgmError
+from btgm_cli.domains.simulators import shipped
+from btgm_cli.domains.simulators.fit import FittedLikelihood
+from btgm_cli.report.markdown import Row
+from btgm_cli.store.files import replacing
+from btgm_cli.store.runs import SUMMARY, read_run
+from btgm_cli.store.tables import read_table, write_table
+
+SEED = 1
+"""Of the data."""
+
+TRUTHS = {
+    "poisson": (shipped.poisson, {"log_rate": np.log(7)}, 20_000),
+    "linear5": (shipped.linear, {"alpha": 1.0, "beta": -1.0}, 20_000),
+    "muons": (shipped.muons, {"E": 42.0, "G": 0.9}, 50_000),
+    "queue": (shipped.queue, {"shortest": 1.0, "spread": 4.0, "arrivals": 0.2}, 1),
+}
+"""Simulator, θ and units of the data: those of AVO, but for the queue."""
+
+
+def observed(name: str) -> NDArray[np.float64]:
+    """The data of a simulator."""
+    simulate, theta, n = TRUTHS[name]
+    return simulate(theta, n, np.random.default_rng(SEED))
+
+
+def run(name: str, folder: Path) -> float:
+    """Run it, unless it is finished; processor time in seconds, NaN where it was."""
+    path = folder / name
+    if (path / SUMMARY).is_file():
+        return float("nan")
+    data = folder / f"{name}.npy"
+    np.save(data, observed(name))
+    before = _used()
+    kept = folder / "simulations"
+    code = main(
+        [
+            "run",
+            f"experiment={name}",
+            f"criterion.data={data}",
+            f"criterion.folder={kept}",
+            f"out={path}",
+            "threads=1",
+        ]
+    )
+    if code not in (0, 3):
+        raise SystemExit(code)
+    return _used() - before
+
+
+def rows(name: str, folder: Path, seconds: float) -> list[Row]:
+    """A row for each parameter: the run's mean and deviation, the exact ones, and those by f.
+
+    Those by f are of 1,000 draws by tempered SMC: what the emulator, without a flow, is off by.
+    """
+    path = folder / name
+    theta = read_table(path / "parameters.csv").to_numpy(float)
+    if not theta.size:
+        raise BtgmError(f"{path} has left no draws: {read_run(path).summary['message']}")
+    summary, last = read_run(path).summary, load_run(path).pareto.iloc[-1]
+    criterion = load_run(path).f().criterion
+    assert isinstance(criterion, FittedLikelihood)
+    found: list[Row] = []
+    exact = EXACT[name](observed(name)) if name in EXACT else None
+    for k, parameter in enumerate(criterion.model.simulator.prior.labels):
+        mean, sd = theta[:, k].mean(), theta[:, k].std()
+        row: Row = {"simulator": name, "parameter": parameter, "mean": mean, "sd": sd}
+        if exact:
+            row |= {"exact_mean": exact.mean[k], "exact_sd": exact.sd[k]}
+            row |= {"off": (mean - exact.mean[k]) / exact.sd[k], "ratio": sd / exact.sd[k]}
+            by_f = criterion.fitted.theta[:, k]
+            row["off_of_f"] = (by_f.mean().item() - exact.mean[k]) / exact.sd[k]
+            row["ratio_of_f"] = by_f.std().item() / exact.sd[k]
+        row |= {"kl_gap": last["kl_gap"], "kl_gap_se": last["kl_gap_se"]}
+        row |= {"ess_fraction": last["ess_fraction"], "units": criterion.fitted.units}
+        row |= {"halves": criterion.fitted.agreement.shift, "status": summary["status"]}
+        found.append(row | {"processor_seconds": seconds})
+    return found
+
+
+def _used() -> float:
+    """Processor time of this process and of those that it has waited for, seconds."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(use.ru_utime + use.ru_stime for use in map(resource.getrusage, kinds))
+
+
+def make(folder: Path, names: list[str]) -> None:
+    """Run and measure all, a table for each, so that what is finished stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        table = folder / f"{name}.csv"
+        seconds = run(name, folder)
+        if not table.is_file():
+            write_table(table, rows(name, folder, seconds))
+        print(read_table(table).to_string())
+    tables = [read_table(folder / f"{name}.csv") for name in names]
+    with replacing(folder / "fits.csv") as temporary:
+        pd.concat(tables).to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    given = sys.argv[1:]
+    make(Path(given[0] if given else "outputs/simulators"), given[1:] or list(TRUTHS))
