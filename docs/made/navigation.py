@@ -14,7 +14,13 @@ PLACES = ("*.md", "docs/*.md", "experiments/*/README.md")
 GROUPS = {
     "Begin": ("docs/ten_minutes.md", "docs/method.md", "docs/verdicts.md"),
     "Use": (
-        *("docs/commands.md", "docs/draws.md", "docs/criteria.md", "docs/models.md"),
+        *(
+            "docs/commands.md",
+            "docs/draws.md",
+            "docs/probabilities.md",
+            "docs/criteria.md",
+            "docs/models.md",
+        ),
         "experiments/own_*/*",
     ),
     "Look up": (

@@ -19,6 +19,7 @@ COMMANDS = {
     "calibrate": "hold posteriors of simulated data against the truths behind them",
     "audit": "hold anyone's draws against the exact tilt",
     "free-energy": "free energies of a tuned model along a coordinate, or of two of them",
+    "prob": "probabilities of f beyond thresholds, return periods and levels",
     "status": "tell how far the jobs of a sweep are",
     "collect": "put the rows of a sweep into one table",
     "report": "redraw the pictures of a run directory",

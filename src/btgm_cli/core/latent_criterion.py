@@ -126,6 +126,23 @@ class LatentCriterion:
         with torch.no_grad():
             return self.criterion(draw_x(self.model, z, generator))
 
+    def noisy(self, z: Tensor, noises: int, generator: torch.Generator) -> Tensor:
+        """f of so many x with fresh noise for each z, shape (n, noises), without gradient.
+
+        What has been paid for of exactly this z is not evaluated again, so that the generator must
+        be one that serves this call alone.
+        """
+
+        def evaluated() -> Tensor:
+            rounds = [
+                torch.cat([self.afresh(part, generator) for part in z.split(CHUNK)])
+                for _ in range(noises)
+            ]
+            return torch.stack(rounds, -1)
+
+        with torch.no_grad():
+            return _known(self._paid, f"{noises} fresh {self._name}", z, evaluated)
+
     @property
     def f_samples(self) -> int:
         """Draws of x for each z."""

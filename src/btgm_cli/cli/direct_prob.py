@@ -1,0 +1,147 @@
+"""`btgm prob` without a run: it finds its own proposals, and keeps every evaluation of f."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from btgm_cli.cli.asked_probabilities import Asked, grids_read
+from btgm_cli.cli.config import compose_config
+from btgm_cli.cli.job import cpu_threads
+from btgm_cli.cli.options import Options
+from btgm_cli.cli.prepare import Prepared, prepared_of
+from btgm_cli.cli.probability_files import Answer, Remedy, answered, require_place
+from btgm_cli.cli.settings import arguments, checked, require_least
+from btgm_cli.cli.signals import Stopped
+from btgm_cli.core.errors import SettingError
+from btgm_cli.core.memory import sparing
+from btgm_cli.core.seeds import derived_generator
+from btgm_cli.store.files import remove_leftovers
+from btgm_cli.store.lock import locked
+from btgm_cli.store.paid import PAID, PaidValues
+from btgm_cli.truth.exceeding import Trust
+from btgm_cli.tuning.rare import Effort, Search, searched
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Asked):
+    """What is asked for beside the settings of a run; see `cli.prob.USAGE`."""
+
+    precision: float = 0.02
+    evaluations: int = 200_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_least(self, evaluations=10_000)
+        if not 0 < self.precision < 1:
+            raise SettingError("precision", self.precision, "must be between 0 and 1")
+
+
+def without_run(argv: Sequence[str]) -> int:
+    """Tell the probabilities under the model that the settings name.
+
+    Returns:
+        0, or 3 where one of them cannot be relied on.
+
+    Raises:
+        SettingError: a setting that cannot be used, files in the way, or f that is NaN.
+    """
+    typed = Options("btgm prob").read(argv).settings
+    own = {field.name for field in fields(Request)}
+    read = grids_read(arguments([a for a in typed if a.partition("=")[0] in own]))
+    request = checked(Request, read)
+    cfg = compose_config("run", [a for a in typed if a.partition("=")[0] not in own])
+    _require_no_target(typed)
+    prepared = prepared_of(cfg, cfg.hydra)
+    names = prepared.job.names
+    out = request.out or _place(names.model, names.criterion)
+    require_place(out)
+    with (
+        cpu_threads(prepared.job.options.threads),
+        sparing({"evaluations": request.evaluations}),
+        locked(out, "out"),
+    ):
+        try:
+            return _answer(request, prepared, out)
+        except Stopped as stopped:
+            stopped.add_note(f"the same command with out={out} goes on")
+            raise
+
+
+def _require_no_target(typed: Sequence[str]) -> None:
+    """Refuse what only a run is to meet."""
+    for item in typed:
+        name, _, value = item.partition("=")
+        if name.partition(".")[0] in ("target", "scenarios"):
+            raise SettingError(name, value, "takes a run: btgm run, and then btgm prob DIR")
+
+
+def _place(model: str, criterion: str) -> Path:
+    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+    return Path("outputs", "prob", model, criterion, now)
+
+
+def _answer(request: Request, prepared: Prepared, out: Path) -> int:
+    """Search, and answer; the exit code."""
+    remove_leftovers(out)
+    remove_leftovers(out / PAID)
+    paid = PaidValues(out, prepared.manifest)
+    for line in paid.damaged:
+        print(line)
+    try:
+        search = _searched(request, prepared, paid)
+    finally:
+        paid.flush()
+    names = prepared.job.names
+    halves = search.halves(search.pooled)
+    answer = Answer(
+        asked=request,
+        pooled=search.pooled,
+        halves=halves,
+        lost=lambda whole, t: "",
+        about={
+            "model": names.model,
+            "criterion": names.criterion,
+            "overrides": list(prepared.job.overrides),
+            "seed": prepared.job.problem.seed,
+            "precision": request.precision,
+        },
+        remedy=_remedy(request),
+        evaluations=search.evaluations,
+    )
+    return answered(answer, out)
+
+
+def _searched(request: Request, prepared: Prepared, paid: PaidValues) -> Search:
+    """Draws of ±f for all that is asked."""
+    problem = prepared.job.problem
+    generators = partial(derived_generator, problem.seed, "prob", device=problem.device)
+    return searched(
+        problem.f.remembering(paid, "prob"),
+        request.thresholds,
+        request.rare,
+        generators,
+        Effort(request.precision, request.evaluations),
+        request.noises,
+        request.sign,
+        told=partial(print, flush=True),
+    )
+
+
+def _remedy(request: Request) -> Remedy:
+    """What mends an interval here."""
+
+    def remedy(trust: Trust, t: float) -> str:
+        if trust is Trust.DISAGREE:
+            return (
+                "another seed=, and see which half it agrees with; then precision= half as large"
+            )
+        if trust is Trust.UPPER_BOUND:
+            return f"{request.sign * t:g} may be beyond what f can reach; ask for one nearer"
+        half, more = request.precision / 2, 4 * request.evaluations
+        return f"precision={half:g} evaluations={more}, or noises= where the decoder is stochastic"
+
+    return remedy
