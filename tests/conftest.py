@@ -31,6 +31,15 @@ def brief_lessons(monkeypatch):
     monkeypatch.setattr(guided_moves, "INNER", 20)
 
 
+WHOLE_CALIBRATION = fitting.N_CALIBRATE
+
+
+@pytest.fixture
+def whole_calibration(monkeypatch):
+    """For a test of a run as users have it."""
+    monkeypatch.setattr(fitting, "N_CALIBRATE", WHOLE_CALIBRATION)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def brief_calibration():
     """An acceptance rests on fewer draws, whose error is told and carried all the same."""

@@ -138,7 +138,7 @@ def test_several_wishes_at_once_from_the_command_line(here, capsys):
 
 
 @pytest.mark.slow
-def test_the_default_run_is_as_tight_as_the_readme_says(here):
+def test_the_default_run_is_as_tight_as_the_readme_says(here, whole_calibration):
     assert main(["run", "model=gan_mnist", "criterion=log_class4", "out=gan"]) == 0
     table = pd.read_csv(here / "gan" / "pareto.csv")
     assert table["beta"].tolist() == [0, 0.25, 0.5, 0.75, 1, 1.25]
