@@ -13,6 +13,8 @@ import torch
 
 from btgm_cli import __version__
 from btgm_cli.cli.asked_probabilities import Asked
+from btgm_cli.cli.design_files import DESIGN_FILES, Design, design_of, tell_design, write_design
+from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.report.exceedance import (
     ABOUT,
     CURVE,
@@ -30,7 +32,7 @@ from btgm_cli.tilt.exceedance import (
 )
 from btgm_cli.truth.exceeding import Judged, Pooled, Trust, judged
 
-FILES = (ABOUT, TABLE, CURVE, EMPIRICAL, LEVELS, "exceedance.png", "exceedance.pdf")
+FILES = (ABOUT, TABLE, CURVE, EMPIRICAL, LEVELS, "exceedance.png", "exceedance.pdf", *DESIGN_FILES)
 
 CURVE_POINTS = 40
 """Thresholds of the band that is drawn."""
@@ -57,6 +59,8 @@ class Answer:
         about: where they come from, as JSON has it, with `model` and `criterion`.
         remedy: what mends an interval.
         evaluations: of f, all that it took.
+        f: the latent criterion.
+        generator: of the x that are shown at design points.
     """
 
     asked: Asked
@@ -66,6 +70,8 @@ class Answer:
     about: Mapping[str, Any]
     remedy: Remedy
     evaluations: int
+    f: LatentCriterion
+    generator: torch.Generator
 
     @property
     def whole(self) -> WeightedDraws:
@@ -89,6 +95,7 @@ def answered(answer: Answer, out: Path) -> int:
     bound = _bound(answer, whole)
     rows = [_row(answer, answer.at(whole, t), bound) for t in asked.thresholds]
     levels = [_level(answer, whole, p) for p in asked.rare]
+    design = _design(answer, rows, levels)
     n_prior = int((answer.pooled.source == PRIOR).sum())
     about: dict[str, Any] = {
         **answer.about,
@@ -96,6 +103,7 @@ def answered(answer: Answer, out: Path) -> int:
         "per": asked.per,
         "rate": asked.rate,
         "evaluations": answer.evaluations,
+        "design_evaluations": design.evaluations if design else 0,
         "draws": len(whole),
         "draws_of_p": n_prior,
         "noises": whole.f.shape[1],
@@ -111,7 +119,19 @@ def answered(answer: Answer, out: Path) -> int:
     write_table(out / EMPIRICAL, _empirical(answer))
     write_json(out / ABOUT, about)
     draw_exceedance(out)
-    return _tell(answer, rows, levels, out)
+    if design:
+        write_design(design, answer.f, asked.sign, answer.generator, out)
+    return _tell(answer, rows, levels, design, out)
+
+
+def _design(
+    answer: Answer, rows: Sequence[Mapping[str, Any]], levels: Sequence[Mapping[str, Any]]
+) -> Design | None:
+    """The design points of the rarest threshold that may be believed; None where none may."""
+    sign = answer.asked.sign
+    asked = [(row["t"], row) for row in rows] + [(row["level"], row) for row in levels]
+    known = [sign * t for t, row in asked if row["status"] == Trust.OK]
+    return design_of(answer.f, answer.pooled, sign, max(known)) if known else None
 
 
 def _bound(answer: Answer, whole: WeightedDraws) -> float:
@@ -220,6 +240,7 @@ def _tell(
     answer: Answer,
     rows: Sequence[Mapping[str, Any]],
     levels: Sequence[Mapping[str, Any]],
+    design: Design | None,
     out: Path,
 ) -> int:
     """What the terminal shows; the exit code."""
@@ -232,6 +253,8 @@ def _tell(
             print(f"{every} {row['level']:.6g}  [{row['low']:.6g}, {row['high']:.6g}]  ok")
         else:
             print(f"{every} ?  {row['status']}: {row['reason']}")
+    if design:
+        tell_design(design, answer.asked.sign)
     bad = [row for row in (*rows, *levels) if row["status"] != Trust.OK]
     for remedy in dict.fromkeys(row["remedy"] for row in bad):
         print(f"btgm prob: remedy: {remedy}", file=sys.stderr)

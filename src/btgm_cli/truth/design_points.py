@@ -146,7 +146,8 @@ def _slope(f: Values, z: Tensor) -> Tensor:
     """Central differences of f at z (D,), shape (D,)."""
     steps = DIFFERENCE * torch.eye(len(z), dtype=z.dtype, device=z.device)
     ahead, behind = f(torch.cat([z + steps, z - steps])).chunk(2)
-    return ((ahead - behind) / (2 * DIFFERENCE)).to(z)
+    slope: Tensor = (ahead - behind) / (2 * DIFFERENCE)
+    return slope.to(z)
 
 
 def _at_border(f: Values, log_p: Values, z: Tensor, t: float) -> Tensor:
