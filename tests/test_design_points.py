@@ -1,8 +1,11 @@
 """Design points with closed forms: a plane, both sides of a slab, and what is no region at all."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from btgm_cli.report.design import design_figure
 from btgm_cli.tilt.exceedance import effective
 from btgm_cli.truth.design_points import design_points
 
@@ -65,3 +68,11 @@ def test_without_a_slope_the_likeliest_draw_is_brought_to_the_border():
 def test_where_noise_alone_is_above_there_is_none():
     z = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     assert design_points(lambda z: z[:, 0], log_p, z, torch.ones(50), 9.0) == []
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 8, 8), (2, 5, 32)])
+def test_images_and_curves_have_a_panel_each(shape):
+    table = pd.DataFrame({"share": [0.75, 0.25], "distance": [3.0, 3.5]})
+    x = np.random.default_rng(0).random(shape, np.float32)
+    titles = [axes.get_title() for axes in design_figure(table, x, "").axes]
+    assert titles == ["|z| = 3.00, 75% of P", "|z| = 3.50, 25% of P"]

@@ -51,7 +51,12 @@ def test_a_run_tells_normal_tails(run, tmp_path, capsys):
     assert list(table["status"]) == ["ok"] * 4
     assert set(table["evaluations"]) == {9000}
     assert "P(f > 2.5) = 0.006" in told
+    assert "design point 1: |z| = 2.500, f = 2.5, log p = -5.88, 100.0% of P(f > 2.5)" in told
+    (point,) = pd.read_csv(out / "design_points.csv").to_dict("records")
+    direction = torch.tensor([point[f"z_{index}"] for index in range(DIM)])
+    assert (direction - 2.5 * unit_direction(DIM)).norm() < 0.003
     found = about(out)
+    assert 0 < found["design_evaluations"] < 2000
     assert (found["betas"], found["draws_of_p"], found["side"]) == ([1, 2], 3000, "above")
     for kind in ("png", "pdf"):
         assert (out / f"exceedance.{kind}").stat().st_size > 5000
