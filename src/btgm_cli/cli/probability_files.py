@@ -14,10 +14,13 @@ import torch
 from btgm_cli import __version__
 from btgm_cli.cli.asked_probabilities import Asked
 from btgm_cli.cli.design_files import DESIGN_FILES, Design, design_of, tell_design, write_design
+from btgm_cli.cli.staircases import DATA_DRAWS, of_data, of_prior
 from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report.exceedance import (
     ABOUT,
     CURVE,
+    DATA,
     EMPIRICAL,
     LEVELS,
     TABLE,
@@ -32,16 +35,23 @@ from btgm_cli.tilt.exceedance import (
 )
 from btgm_cli.truth.exceeding import Judged, Pooled, Trust, judged
 
-FILES = (ABOUT, TABLE, CURVE, EMPIRICAL, LEVELS, "exceedance.png", "exceedance.pdf", *DESIGN_FILES)
+FILES = (
+    ABOUT,
+    TABLE,
+    CURVE,
+    EMPIRICAL,
+    DATA,
+    LEVELS,
+    "exceedance.png",
+    "exceedance.pdf",
+    *DESIGN_FILES,
+)
 
 CURVE_POINTS = 40
 """Thresholds of the band that is drawn."""
 
 PASSED = (200, 500, 2000)
 """How many draws may pass a t whose upper limit bounds what no draw has reached."""
-
-MOST_STEPS = 500
-"""Of the staircase of p's own draws."""
 
 Remedy = Callable[[Trust, float], str]
 """What to do where the interval at ±t is not to be believed."""
@@ -96,6 +106,7 @@ def answered(answer: Answer, out: Path) -> int:
     rows = [_row(answer, answer.at(whole, t), bound) for t in asked.thresholds]
     levels = [_level(answer, whole, p) for p in asked.rare]
     design = _design(answer, rows, levels)
+    data = of_data(answer.f, asked.sign, derived_generator(answer.about["seed"], "data"))
     n_prior = int((answer.pooled.source == PRIOR).sum())
     about: dict[str, Any] = {
         **answer.about,
@@ -106,6 +117,7 @@ def answered(answer: Answer, out: Path) -> int:
         "design_evaluations": design.evaluations if design else 0,
         "draws": len(whole),
         "draws_of_p": n_prior,
+        "draws_of_data": DATA_DRAWS if data else 0,
         "noises": whole.f.shape[1],
         "threads": torch.get_num_threads(),
         "version": __version__,
@@ -116,7 +128,9 @@ def answered(answer: Answer, out: Path) -> int:
     if levels:
         write_table(out / LEVELS, levels)
     write_table(out / CURVE, _curve(answer, whole, levels))
-    write_table(out / EMPIRICAL, _empirical(answer))
+    write_table(out / EMPIRICAL, of_prior(answer.pooled, asked.sign))
+    if data:
+        write_table(out / DATA, data)
     write_json(out / ABOUT, about)
     draw_exceedance(out)
     if design:
@@ -217,18 +231,6 @@ def _curve(
         p, p_low, p_high = numbers if ok else (math.nan,) * 3
         at = {"t": asked.sign * t + 0.0, "probability": p, "low": p_low, "high": p_high}
         rows.append({**at, "status": str(one.trust)})
-    return sorted(rows, key=lambda row: row["t"])
-
-
-def _empirical(answer: Answer) -> list[dict[str, Any]]:
-    """The staircase of p's own draws, in steps of equal height on a logarithmic scale."""
-    pooled = answer.pooled
-    own = pooled.f[pooled.source == PRIOR, 0].double().sort(descending=True).values
-    ranks = torch.logspace(0, math.log10(len(own)), MOST_STEPS).round().long().unique() - 1
-    ranks = ranks.clamp(max=len(own) - 1)
-    pairs = [(own[rank].item(), (rank.item() + 1) / len(own)) for rank in ranks]
-    sign = answer.asked.sign
-    rows = [{"t": sign * t + 0.0, "probability": p} for t, p in pairs if math.isfinite(t)]
     return sorted(rows, key=lambda row: row["t"])
 
 

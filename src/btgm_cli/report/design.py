@@ -33,8 +33,10 @@ def draw_design_points(path: Path) -> Path | None:
     x = np.load(path / POINTS_X, allow_pickle=False)[:MOST_SHOWN]
     if x.ndim < 4 and x[0, 0].size < CURVE_LENGTH:
         return None
-    heading = f"{about['model']} / {about['criterion']}: the likeliest x of each region"
-    figure = design_figure(read_table(path / POINTS), x, heading)
+    table = read_table(path / POINTS)
+    region = f"f {'>' if about['side'] == 'above' else '<'} {table['t'].iloc[0]:g}"
+    heading = f"{about['model']} / {about['criterion']}: the likeliest x with {region}"
+    figure = design_figure(table, x, heading)
     return save(figure, path / POINTS_PICTURE)
 
 
