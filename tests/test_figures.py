@@ -107,7 +107,7 @@ def test_a_quick_figure_is_the_same_one_with_fewer_draws(name):
     assert full.runs().keys() == quick.runs().keys()
     for run, overrides in quick.runs().items():
         assert overrides[: len(full.runs()[run])] == full.runs()[run]
-    small = {"n", "draws", "betas"}
+    small = {"n", "draws", "profiled", "betas"}
     kept = {key: value for key, value in vars(full).items() if key not in small}
     assert kept == {key: value for key, value in vars(quick).items() if key not in small}
     assert vars(full) != vars(quick)

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from btgm_cli.cli import main
 from btgm_cli.cli.loading import load_run
-from btgm_cli.core.errors import BtgmError
 from btgm_cli.domains.simulators import shipped
 from btgm_cli.domains.simulators.fit import FittedLikelihood
 from btgm_cli.report.markdown import Row
@@ -77,15 +76,16 @@ def rows(name: str, folder: Path, seconds: float) -> list[Row]:
     """
     path = folder / name
     theta = read_table(path / "parameters.csv").to_numpy(float)
-    if not theta.size:
-        raise BtgmError(f"{path} has left no draws: {read_run(path).summary['message']}")
     summary, last = read_run(path).summary, load_run(path).pareto.iloc[-1]
     criterion = load_run(path).f().criterion
     assert isinstance(criterion, FittedLikelihood)
     found: list[Row] = []
     exact = EXACT[name](observed(name)) if name in EXACT else None
     for k, parameter in enumerate(criterion.model.simulator.prior.labels):
-        mean, sd = theta[:, k].mean(), theta[:, k].std()
+        # No draws are handed out of a tilt by an f that is doubted.
+        mean, sd = (
+            (theta[:, k].mean(), theta[:, k].std()) if theta.size else (float("nan"), float("nan"))
+        )
         row: Row = {"simulator": name, "parameter": parameter, "mean": mean, "sd": sd}
         if exact:
             row |= {"exact_mean": exact.mean[k], "exact_sd": exact.sd[k]}
