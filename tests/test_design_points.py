@@ -76,3 +76,15 @@ def test_images_and_curves_have_a_panel_each(shape):
     x = np.random.default_rng(0).random(shape, np.float32)
     titles = [axes.get_title() for axes in design_figure(table, x, "").axes]
     assert titles == ["|z| = 3.00, 75% of P", "|z| = 3.50, 25% of P"]
+
+
+def test_four_branches_have_a_point_each():
+    """The series system of the reliability literature: branches at distances of 3 and of 3.5."""
+
+    def f(z):
+        one, other = z[:, 0] + z[:, 1], z[:, 0] - z[:, 1]
+        bent = one.abs() / 2**0.5 - 3 - 0.1 * other.square()
+        return torch.maximum(bent, other.abs() - 7 / 2**0.5)
+
+    points, _ = found(f, dim=2, t=0.0)
+    assert sorted(point.distance for point in points) == pytest.approx([3, 3, 3.5, 3.5], abs=0.004)
