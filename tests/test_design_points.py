@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import norm
 
 from btgm_cli.report.design import design_figure
 from btgm_cli.tilt.exceedance import effective
@@ -44,13 +45,15 @@ def test_both_sides_of_a_slab_have_half_each():
     assert points[0].share - 0.5 < 4 * 0.5 / effective(y) ** 0.5
 
 
-def test_the_nearer_of_two_unlike_regions_is_found_as_well():
+def test_a_region_with_a_little_of_p_is_found_as_well():
     def f(z):
         return torch.maximum(z[:, 0] - 2.5, -z[:, 0] - 3.5)
 
-    points, _ = found(f, dim=3, t=0.0)
+    points, y = found(f, dim=3, t=0.0)
     assert [point.z[0].item() for point in points] == pytest.approx([2.5, -3.5], abs=0.004)
-    assert 0.9 < points[0].share < 1
+    near, far = norm.sf([2.5, 3.5])
+    share = far / (near + far)
+    assert abs(points[1].share - share) < 4 * (share * (1 - share) / effective(y)) ** 0.5
 
 
 def test_a_bent_region_is_one():
