@@ -25,7 +25,8 @@ from btgm_cli.store.manifest import require_run, write_manifest
 RUN = [
     *("run", "model=gaussian", "model.latent_dim=2", "criterion=linear", "target.betas=[0,1.5]"),
     *("flow.depth=2", "flow.hidden=[8]", "tuning.first_steps=60", "tuning.checkpoint_every=20"),
-    *("tuning.n_eval=500", "tuning.min_acceptance_rate=0.1", "samples=4", "threads=1"),
+    *("tuning.n_eval=500", "tuning.n_learn=500", "tuning.min_acceptance_rate=0.1"),
+    *("tuning.n_reference=2000", "samples=4", "threads=1"),
 ]
 ROWS = {"manifest.json", "pareto.csv"}
 WEIGHTS = {"flow/001.safetensors", "flow/001.acceptance.safetensors"}

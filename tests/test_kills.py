@@ -20,6 +20,7 @@ from btgm_cli.tuning import fitting, known
 
 TINY = [
     *("threads=1", "samples=4", "flow.depth=2", "flow.hidden=[8]", "tuning.n_eval=200"),
+    "tuning.n_learn=300",
     *("tuning.first_steps=20", "tuning.steps=10", "tuning.checkpoint_every=8"),
     *("tuning.n_reference=400", "tuning.n_particles=160"),
 ]

@@ -135,7 +135,13 @@ def test_a_changed_checkpoint_is_refused(here, capsys):
 def learned(tmp_path_factory):
     """A run whose last β has a learned acceptance."""
     path = tmp_path_factory.mktemp("runs") / "learned"
-    settings = [*SMALL[:-1], "tuning.min_acceptance_rate=0.1", "target.betas=[0,2]"]
+    settings = [
+        *SMALL[:-1],
+        "tuning.min_acceptance_rate=0.1",
+        "tuning.n_learn=500",
+        "tuning.n_reference=2000",
+        "target.betas=[0,2]",
+    ]
     assert main([*GAUSSIAN, *settings, f"out={path}"]) in (0, 3)
     assert (path / "flow" / "001.acceptance.safetensors").is_file()
     return path
