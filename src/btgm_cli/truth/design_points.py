@@ -98,7 +98,8 @@ def _representatives(y: Tensor, log_p: Tensor) -> Tensor:
     at = (torch.arange(BY_WEIGHT, dtype=torch.double, device=y.device) + 0.5) / BY_WEIGHT
     by_weight = torch.searchsorted(cumulative, at * cumulative[-1])
     likeliest = log_p.topk(min(BY_DENSITY, len(y))).indices
-    return torch.cat([by_weight, likeliest]).clamp(max=len(y) - 1).unique()
+    chosen: Tensor = torch.cat([by_weight, likeliest]).clamp(max=len(y) - 1).unique()
+    return chosen
 
 
 def _regions(f: Values, z: Tensor, t: float) -> list[Tensor]:
