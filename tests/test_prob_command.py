@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from btgm_cli import TunedModel, load_run
+from btgm_cli import TunedModel, load_model, load_run
 from btgm_cli.cli import main, prob
+from btgm_cli.cli.staircases import DATA_DRAWS, of_data
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Status
 from tests.oracle import Affine, unit_direction
@@ -51,7 +52,12 @@ def test_a_run_tells_normal_tails(run, tmp_path, capsys):
     assert list(table["status"]) == ["ok"] * 4
     assert set(table["evaluations"]) == {9000}
     assert "P(f > 2.5) = 0.006" in told
+    assert "design point 1: |z| = 2.500, f = 2.5, log p = -5.88, 100.0% of P(f > 2.5)" in told
+    (point,) = pd.read_csv(out / "design_points.csv").to_dict("records")
+    direction = torch.tensor([point[f"z_{index}"] for index in range(DIM)])
+    assert (direction - 2.5 * unit_direction(DIM)).norm() < 0.003
     found = about(out)
+    assert 0 < found["design_evaluations"] < 2000
     assert (found["betas"], found["draws_of_p"], found["side"]) == ([1, 2], 3000, "above")
     for kind in ("png", "pdf"):
         assert (out / f"exceedance.{kind}").stat().st_size > 5000
@@ -149,3 +155,19 @@ def test_without_a_run_there_is_nothing_to_tell(here, capsys):
     assert main(["prob", "--help"]) == 0
     assert "per=, rate=" in capsys.readouterr().out
     sys.stdout.flush()
+
+
+def test_the_data_are_beside_the_draws_where_the_model_knows_them():
+    class Known(type(load_model("gaussian"))):
+        def data_draws(self, n, generator):
+            return 1 + torch.randn(n, self.latent_dim, generator=generator)
+
+    def f(x):
+        return x[:, 0]
+
+    rows = of_data(LatentCriterion(Known(DIM), f), -1.0, torch.Generator().manual_seed(0))
+    one = next(row for row in rows if row["t"] > -1)  # of x ~ N(1, 1)
+    exact = norm.cdf(one["t"] - 1)
+    assert abs(one["probability"] - exact) < 4 * (exact / DATA_DRAWS) ** 0.5
+    assert of_data(LatentCriterion(load_model("gaussian"), f), 1.0, torch.Generator()) == []
+    assert load_model("vae_energy").data_draws(3, torch.Generator()) is None  # no data here

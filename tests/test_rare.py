@@ -161,7 +161,7 @@ def test_a_killed_call_finds_what_it_paid_for(here, brief, monkeypatch):
     )
     assert again["probabilities"] == whole["probabilities"]
     assert before > 0
-    assert asked == whole["evaluations"] - before
+    assert asked == whole["evaluations"] + whole["design_evaluations"] - before
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,8 @@ def picture(table: pd.DataFrame) -> Figure:
     for bound in (-0.1, 0.1):
         axes.axhline(bound, color=MUTED, linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(names)), [SHORT.get(name, name) for name in names], rotation=90)
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.margins(y=0.05)
     axes.set_ylabel(r"$\ln\, \hat{P} / P$")
     figure.legend(loc="outside upper right", ncols=2)
     return figure

@@ -17,12 +17,14 @@ from btgm_cli.cli.probability_files import Answer, Remedy, answered, require_pla
 from btgm_cli.cli.settings import arguments, checked, require_least
 from btgm_cli.cli.signals import Stopped
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.memory import sparing
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.store.files import remove_leftovers
 from btgm_cli.store.lock import locked
 from btgm_cli.store.paid import PAID, PaidValues
 from btgm_cli.truth.exceeding import Trust
+from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.rare import Effort, Search, searched
 
 
@@ -92,12 +94,18 @@ def _answer(request: Request, prepared: Prepared, out: Path) -> int:
     for line in paid.damaged:
         print(line)
     try:
-        search = _searched(request, prepared, paid)
+        return answered(_found(request, prepared, paid), out)
     finally:
         paid.flush()
-    names = prepared.job.names
+
+
+def _found(request: Request, prepared: Prepared, paid: PaidValues) -> Answer:
+    """Search, and what is to be said of it."""
+    problem, names = prepared.job.problem, prepared.job.names
+    f = problem.f.remembering(paid, "prob")
+    search = _searched(request, problem, f)
     halves = search.halves(search.pooled)
-    answer = Answer(
+    return Answer(
         asked=request,
         pooled=search.pooled,
         halves=halves,
@@ -106,21 +114,21 @@ def _answer(request: Request, prepared: Prepared, out: Path) -> int:
             "model": names.model,
             "criterion": names.criterion,
             "overrides": list(prepared.job.overrides),
-            "seed": prepared.job.problem.seed,
+            "seed": problem.seed,
             "precision": request.precision,
         },
         remedy=_remedy(request),
         evaluations=search.evaluations,
+        f=f,
+        generator=derived_generator(problem.seed, "design points", device=problem.device),
     )
-    return answered(answer, out)
 
 
-def _searched(request: Request, prepared: Prepared, paid: PaidValues) -> Search:
+def _searched(request: Request, problem: Problem, f: LatentCriterion) -> Search:
     """Draws of ±f for all that is asked."""
-    problem = prepared.job.problem
     generators = partial(derived_generator, problem.seed, "prob", device=problem.device)
     return searched(
-        problem.f.remembering(paid, "prob"),
+        f,
         request.thresholds,
         request.rare,
         generators,

@@ -20,6 +20,7 @@ from btgm_cli.cli.settings import arguments, checked, path_of, require_least
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.core.contracts import StochasticDecoder
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
@@ -52,6 +53,9 @@ on by the same command with its out=, and finds every value of f that it paid fo
   precision=0.02        relative standard error to reach
   evaluations=200000    of f, at most, give or take a few thousand
   out=                  a folder; by default outputs/prob/<model>/<criterion>/<time>
+
+The design points of the rarest t that can be told, which are the likeliest z above it, are in
+design_points.csv, one for each separate region.
 
 An interval that cannot be trusted is not printed: its status says why, a remedy what to do, and
 the exit code is 3. What no draw reaches has an upper bound."""
@@ -101,7 +105,8 @@ def _of_run(request: Request, run: LoadedRun) -> int:
     out = request.out or run.path / "probabilities" / request.name
     require_place(out)
     model, criterion = (str(run.summary.get(name, "?")) for name in ("model", "criterion"))
-    pooled, betas, statuses = _drawn(request, run)
+    f = run.f()
+    pooled, betas, statuses = _drawn(request, run, f)
     about: dict[str, Any] = {
         "run": str(run.path),
         "model": model,
@@ -118,16 +123,19 @@ def _of_run(request: Request, run: LoadedRun) -> int:
         about=about,
         remedy=_remedy(request, model, criterion),
         evaluations=pooled.evaluations,
+        f=f,
+        generator=derived_generator(request.seed, "design points", device=pooled.z.device),
     )
     return answered(answer, out)
 
 
-def _drawn(request: Request, run: LoadedRun) -> tuple[Pooled, list[float], list[Status]]:
+def _drawn(
+    request: Request, run: LoadedRun, f: LatentCriterion
+) -> tuple[Pooled, list[float], list[Status]]:
     """Draws of p and of every tuned model, as many of each, with the β and the verdicts."""
     rows = run.pareto[run.pareto["beta"] > 0]
     betas = [float(beta) for beta in rows["beta"]]
     tuned = [run.tuned(beta) for beta in betas]
-    f = run.f()
     if len({str(weights) for weights in rows["weights"]}) > 1:
         expected = "tells of one f, and this run's weights differ from β to β"
         raise SettingError("run directory", str(run.path), expected)

@@ -13,9 +13,14 @@ import torch
 
 from btgm_cli import __version__
 from btgm_cli.cli.asked_probabilities import Asked
+from btgm_cli.cli.design_files import DESIGN_FILES, Design, design_of, tell_design, write_design
+from btgm_cli.cli.staircases import DATA_DRAWS, of_data, of_prior
+from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.seeds import derived_generator
 from btgm_cli.report.exceedance import (
     ABOUT,
     CURVE,
+    DATA,
     EMPIRICAL,
     LEVELS,
     TABLE,
@@ -30,16 +35,23 @@ from btgm_cli.tilt.exceedance import (
 )
 from btgm_cli.truth.exceeding import Judged, Pooled, Trust, judged
 
-FILES = (ABOUT, TABLE, CURVE, EMPIRICAL, LEVELS, "exceedance.png", "exceedance.pdf")
+FILES = (
+    ABOUT,
+    TABLE,
+    CURVE,
+    EMPIRICAL,
+    DATA,
+    LEVELS,
+    "exceedance.png",
+    "exceedance.pdf",
+    *DESIGN_FILES,
+)
 
 CURVE_POINTS = 40
 """Thresholds of the band that is drawn."""
 
 PASSED = (200, 500, 2000)
 """How many draws may pass a t whose upper limit bounds what no draw has reached."""
-
-MOST_STEPS = 500
-"""Of the staircase of p's own draws."""
 
 Remedy = Callable[[Trust, float], str]
 """What to do where the interval at ±t is not to be believed."""
@@ -57,6 +69,8 @@ class Answer:
         about: where they come from, as JSON has it, with `model` and `criterion`.
         remedy: what mends an interval.
         evaluations: of f, all that it took.
+        f: the latent criterion.
+        generator: of the x that are shown at design points.
     """
 
     asked: Asked
@@ -66,6 +80,8 @@ class Answer:
     about: Mapping[str, Any]
     remedy: Remedy
     evaluations: int
+    f: LatentCriterion
+    generator: torch.Generator
 
     @property
     def whole(self) -> WeightedDraws:
@@ -89,6 +105,8 @@ def answered(answer: Answer, out: Path) -> int:
     bound = _bound(answer, whole)
     rows = [_row(answer, answer.at(whole, t), bound) for t in asked.thresholds]
     levels = [_level(answer, whole, p) for p in asked.rare]
+    design = _design(answer, rows, levels)
+    data = of_data(answer.f, asked.sign, derived_generator(answer.about["seed"], "data"))
     n_prior = int((answer.pooled.source == PRIOR).sum())
     about: dict[str, Any] = {
         **answer.about,
@@ -96,8 +114,10 @@ def answered(answer: Answer, out: Path) -> int:
         "per": asked.per,
         "rate": asked.rate,
         "evaluations": answer.evaluations,
+        "design_evaluations": design.evaluations if design else 0,
         "draws": len(whole),
         "draws_of_p": n_prior,
+        "draws_of_data": DATA_DRAWS if data else 0,
         "noises": whole.f.shape[1],
         "threads": torch.get_num_threads(),
         "version": __version__,
@@ -108,10 +128,24 @@ def answered(answer: Answer, out: Path) -> int:
     if levels:
         write_table(out / LEVELS, levels)
     write_table(out / CURVE, _curve(answer, whole, levels))
-    write_table(out / EMPIRICAL, _empirical(answer))
+    write_table(out / EMPIRICAL, of_prior(answer.pooled, asked.sign))
+    if data:
+        write_table(out / DATA, data)
     write_json(out / ABOUT, about)
     draw_exceedance(out)
-    return _tell(answer, rows, levels, out)
+    if design:
+        write_design(design, answer.f, asked.sign, answer.generator, out)
+    return _tell(answer, rows, levels, design, out)
+
+
+def _design(
+    answer: Answer, rows: Sequence[Mapping[str, Any]], levels: Sequence[Mapping[str, Any]]
+) -> Design | None:
+    """The design points of the rarest threshold that may be believed; None where none may."""
+    sign = answer.asked.sign
+    asked = [(row["t"], row) for row in rows] + [(row["level"], row) for row in levels]
+    known = [sign * t for t, row in asked if row["status"] == Trust.OK]
+    return design_of(answer.f, answer.pooled, sign, max(known)) if known else None
 
 
 def _bound(answer: Answer, whole: WeightedDraws) -> float:
@@ -200,18 +234,6 @@ def _curve(
     return sorted(rows, key=lambda row: row["t"])
 
 
-def _empirical(answer: Answer) -> list[dict[str, Any]]:
-    """The staircase of p's own draws, in steps of equal height on a logarithmic scale."""
-    pooled = answer.pooled
-    own = pooled.f[pooled.source == PRIOR, 0].double().sort(descending=True).values
-    ranks = torch.logspace(0, math.log10(len(own)), MOST_STEPS).round().long().unique() - 1
-    ranks = ranks.clamp(max=len(own) - 1)
-    pairs = [(own[rank].item(), (rank.item() + 1) / len(own)) for rank in ranks]
-    sign = answer.asked.sign
-    rows = [{"t": sign * t + 0.0, "probability": p} for t, p in pairs if math.isfinite(t)]
-    return sorted(rows, key=lambda row: row["t"])
-
-
 def _json(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: finite_or_none(value) for name, value in row.items()}
 
@@ -220,6 +242,7 @@ def _tell(
     answer: Answer,
     rows: Sequence[Mapping[str, Any]],
     levels: Sequence[Mapping[str, Any]],
+    design: Design | None,
     out: Path,
 ) -> int:
     """What the terminal shows; the exit code."""
@@ -232,6 +255,8 @@ def _tell(
             print(f"{every} {row['level']:.6g}  [{row['low']:.6g}, {row['high']:.6g}]  ok")
         else:
             print(f"{every} ?  {row['status']}: {row['reason']}")
+    if design:
+        tell_design(design, answer.asked.sign)
     bad = [row for row in (*rows, *levels) if row["status"] != Trust.OK]
     for remedy in dict.fromkeys(row["remedy"] for row in bad):
         print(f"btgm prob: remedy: {remedy}", file=sys.stderr)

@@ -64,6 +64,15 @@ class ExplicitDensity(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsData(Protocol):
+    """A model that can show the data which its x are to be like."""
+
+    def data_draws(self, n: int, generator: torch.Generator) -> Tensor | None:
+        """Draw n of the data, shape (n, *X), on the CPU; None where they are not at hand."""
+        ...
+
+
 class Criterion(Protocol):
     """What to favour: f(x), larger is better. A plain function qualifies."""
 

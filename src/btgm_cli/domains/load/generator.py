@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 from torch import Tensor, nn
 
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.latent_criterion import CHUNK
 from btgm_cli.core.prior import StandardNormal
 from btgm_cli.domains.load.network import VaeNetwork
-from btgm_cli.store.checkpoints import load_network
+from btgm_cli.domains.load.weekly import aggregates_at_hand
+from btgm_cli.store.checkpoints import find_checkpoint, load_network
 
 MEAN = "mean"
 SAMPLE = "sample"
@@ -19,11 +23,20 @@ class Vae(StandardNormal, nn.Module):
 
     Args:
         network: The network to freeze.
+        households: How many a curve is of; None where nobody knows.
     """
 
-    def __init__(self, network: VaeNetwork) -> None:
+    def __init__(self, network: VaeNetwork, households: int | None = None) -> None:
         super().__init__(network.latent_dim)
         self.network = network.eval().requires_grad_(False)
+        self.households = households
+
+    def data_draws(self, n: int, generator: torch.Generator) -> Tensor | None:
+        """Draw n real aggregates, kW, shape (n, points); None where the data are not at hand."""
+        real = aggregates_at_hand(self.households) if self.households else None
+        if real is None:
+            return None
+        return torch.cat([real.draw(min(CHUNK, n - at), generator) for at in range(0, n, CHUNK)])
 
     def decode(self, z: Tensor) -> Tensor:
         """E x given z, kW, shape (n, points), for z of shape (n, D), differentiable in z."""
@@ -67,4 +80,13 @@ def load_vae(checkpoint: str = "vae_energy", decode: str = SAMPLE) -> Vae:
     """
     if decode not in DECODERS:
         raise SettingError("model.decode", decode, f"choose one of {', '.join(DECODERS)}")
-    return DECODERS[decode](load_network(VaeNetwork, checkpoint, "model.checkpoint"))
+    network = load_network(VaeNetwork, checkpoint, "model.checkpoint")
+    return DECODERS[decode](network, _households(checkpoint))
+
+
+def _households(checkpoint: str) -> int | None:
+    """Whom a curve is of, as the checkpoint's card tells."""
+    card = find_checkpoint(checkpoint).with_suffix(".json")
+    settings = json.loads(card.read_text(encoding="utf-8"))["settings"] if card.is_file() else {}
+    households: int | None = settings.get("households")
+    return households

@@ -114,6 +114,14 @@ class Aggregates:
         return max(week.topk(self.households, 0).values.sum(0).max().item() for week in weeks)
 
 
+def aggregates_at_hand(households: int) -> Aggregates | None:
+    """Real aggregates of all weeks, where the data are present and have enough households."""
+    try:
+        return Aggregates(load_weekly(), households)
+    except (DataError, SettingError):
+        return None
+
+
 def load_file(data_dir: str | Path | None = None) -> Path:
     """Where the weekly load is read: `<data_dir>/energy/weekly_load.npz`."""
     return resolve_data_dir(data_dir) / FOLDER / FILE_NAME

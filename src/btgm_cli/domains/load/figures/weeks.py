@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from btgm_cli.core.errors import DataError, SettingError
 from btgm_cli.core.latent_criterion import draw_x
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.load.figures.pages import weeks_page
@@ -24,7 +23,7 @@ from btgm_cli.domains.load.figures.pictures import bands_and_curves, bands_only
 from btgm_cli.domains.load.real_tilt import real_tilt
 from btgm_cli.domains.load.scenarios import band
 from btgm_cli.domains.load.week_axes import SHOWN
-from btgm_cli.domains.load.weekly import HOURS_PER_WEEK, Aggregates, load_weekly
+from btgm_cli.domains.load.weekly import HOURS_PER_WEEK, Aggregates, aggregates_at_hand
 from btgm_cli.report import save
 from btgm_cli.report.figure import path_of
 from btgm_cli.store.checkpoints import find_checkpoint
@@ -71,7 +70,7 @@ class TunedWeeks:
     def make(self, runs: Mapping[str, LoadedRun], out: Path) -> list[Path]:
         """Write the tables, the page's and the pictures; returns what was written."""
         card = _card(next(iter(runs.values())))
-        real = _aggregates(int(card["households"]))
+        real = aggregates_at_hand(int(card["households"]))
         rows: list[Row] = []
         curves: dict[str, list[float]] = {}
         for criterion, run in runs.items():
@@ -155,14 +154,6 @@ def _card(run: LoadedRun) -> dict[str, float]:
     card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     metrics: dict[str, float] = {"real_peak_q99_kw": math.nan} | card.get("metrics", {})
     return metrics | {"households": card.get("settings", {}).get("households", 10)}
-
-
-def _aggregates(households: int) -> Aggregates | None:
-    """Real aggregates of all weeks, where the data are present and have enough households."""
-    try:
-        return Aggregates(load_weekly(), households)
-    except (DataError, SettingError):
-        return None
 
 
 def _real(run: LoadedRun, real: Aggregates, n: int) -> dict[str, tuple[Row, Tensor]]:
