@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from btgm_cli import __version__
 from btgm_cli.cli.config import build_model, build_object, compose_config, values_of
 from btgm_cli.cli.given_draws import given_draws
 from btgm_cli.cli.job import cpu_threads
+from btgm_cli.cli.places import dated
 from btgm_cli.cli.settings import checked, require_least
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.cli.tree import conf_dir, text_of
@@ -122,8 +122,7 @@ def _folder(out: Path | None, names: dict[str, str]) -> Path:
     Raises:
         SettingError: an audit is there already.
     """
-    default = Path("outputs", "audit", *names.values(), f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
-    path = out or default
+    path = out or dated("audit", *names.values())
     if (path / ABOUT).exists():
         raise SettingError("out", str(path), f"already holds an {ABOUT}; choose another folder")
     return path

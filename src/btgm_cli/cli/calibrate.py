@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from btgm_cli import __version__
 from btgm_cli.cli.config import build_model, build_object, compose_config, values_of
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.options import Options
+from btgm_cli.cli.places import dated
 from btgm_cli.cli.settings import checked, require_least
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.cli.tree import conf_dir, text_of
@@ -68,9 +68,7 @@ def main(argv: Sequence[str]) -> int:
         "version": __version__,
     }
     name = str(cfg.hydra.runtime.choices.model)
-    out = settings.out or Path(
-        "outputs", "calibrate", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
-    )
+    out = settings.out or dated("calibrate", name)
     rows = _begun(out, about)
     with cpu_threads(settings.threads):
         model = build_model(cfg.model)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from btgm_cli.cli.asked_probabilities import Asked, grids_read
 from btgm_cli.cli.config import compose_config
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.options import Options
+from btgm_cli.cli.places import dated
 from btgm_cli.cli.prepare import Prepared, prepared_of
 from btgm_cli.cli.probability_files import Answer, Remedy, answered, require_place
-from btgm_cli.cli.settings import arguments, checked, require_least
+from btgm_cli.cli.settings import apart, arguments, checked, require_least, require_none_of
 from btgm_cli.cli.signals import Stopped
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
@@ -52,14 +52,14 @@ def without_run(argv: Sequence[str]) -> int:
         SettingError: a setting that cannot be used, files in the way, or f that is NaN.
     """
     typed = Options("btgm prob").read(argv).settings
-    own = {field.name for field in fields(Request)}
-    read = grids_read(arguments([a for a in typed if a.partition("=")[0] in own]))
-    request = checked(Request, read)
-    cfg = compose_config("run", [a for a in typed if a.partition("=")[0] not in own])
-    _require_no_target(typed)
+    own, of_run = apart(typed, Request)
+    request = checked(Request, grids_read(arguments(own)))
+    cfg = compose_config("run", of_run)
+    takes = "takes a run: btgm run, and then btgm prob DIR"
+    require_none_of(typed, ("target", "scenarios"), takes)
     prepared = prepared_of(cfg, cfg.hydra)
     names = prepared.job.names
-    out = request.out or _place(names.model, names.criterion)
+    out = request.out or dated("prob", names.model, names.criterion)
     require_place(out)
     with (
         cpu_threads(prepared.job.options.threads),
@@ -71,19 +71,6 @@ def without_run(argv: Sequence[str]) -> int:
         except Stopped as stopped:
             stopped.add_note(f"the same command with out={out} goes on")
             raise
-
-
-def _require_no_target(typed: Sequence[str]) -> None:
-    """Refuse what only a run is to meet."""
-    for item in typed:
-        name, _, value = item.partition("=")
-        if name.partition(".")[0] in ("target", "scenarios"):
-            raise SettingError(name, value, "takes a run: btgm run, and then btgm prob DIR")
-
-
-def _place(model: str, criterion: str) -> Path:
-    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
-    return Path("outputs", "prob", model, criterion, now)
 
 
 def _answer(request: Request, prepared: Prepared, out: Path) -> int:

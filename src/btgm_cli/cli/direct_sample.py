@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from btgm_cli.cli.execute import execute
 from btgm_cli.cli.forecast import table
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.options import Options
+from btgm_cli.cli.places import dated
 from btgm_cli.cli.prepare import Prepared, prepared_of
-from btgm_cli.cli.settings import arguments, checked, require_least
+from btgm_cli.cli.settings import apart, arguments, checked, require_least, require_none_of
 from btgm_cli.cli.signals import Stopped
 from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.errors import SettingError
@@ -66,14 +66,14 @@ def without_run(argv: Sequence[str], of_run: OfRun) -> int:
         SettingError: a setting that cannot be used, or files in the way.
     """
     typed = Options("btgm sample").read(argv).settings
-    _require_draws_alone(typed)
-    own = {field.name for field in fields(Request)}
-    request = checked(Request, arguments([a for a in typed if a.partition("=")[0] in own]))
-    cfg = compose_config("run", [a for a in typed if a.partition("=")[0] not in own])
+    require_none_of(typed, ("scenarios",), "takes a run: btgm run writes scenarios.csv")
+    own, others = apart(typed, Request)
+    request = checked(Request, arguments(own))
+    cfg = compose_config("run", others)
     _require_one(cfg)
     prepared = prepared_of(cfg, cfg.hydra)
     job, problem = prepared.job, prepared.job.problem
-    out = request.out or _place(job.names.model, job.names.criterion)
+    out = request.out or dated("sample", job.names.model, job.names.criterion) / "draws.npz"
     with cpu_threads(job.options.threads), sparing({"n": request.n}):
         files = DrawFiles(out, request.n, shape_of_x(problem.f.model, problem.device))
         try:
@@ -81,15 +81,6 @@ def without_run(argv: Sequence[str], of_run: OfRun) -> int:
         except Stopped as stopped:
             stopped.add_note(f"the same command with out={out} goes on")
             raise
-
-
-def _require_draws_alone(typed: Sequence[str]) -> None:
-    """Refuse what only a run writes."""
-    for item in typed:
-        name, _, value = item.partition("=")
-        if name.partition(".")[0] == "scenarios":
-            expected = "takes a run: btgm run writes scenarios.csv"
-            raise SettingError(name, value, expected)
 
 
 def _require_one(cfg: DictConfig) -> None:
@@ -102,11 +93,6 @@ def _require_one(cfg: DictConfig) -> None:
     if target.path is not None and (target.betas is None or len(target.betas) > 1):
         given = None if target.betas is None else list(target.betas)
         raise SettingError("target.betas", given, one)
-
-
-def _place(model: str, criterion: str) -> Path:
-    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
-    return Path("outputs", "sample", model, criterion, now, "draws.npz")
 
 
 def _sample(request: Request, prepared: Prepared, files: DrawFiles, of_run: OfRun) -> int:

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from btgm_cli.cli.config import build_model, compose_config, values_of
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_criterion
 from btgm_cli.cli.options import Options
+from btgm_cli.cli.places import dated
 from btgm_cli.cli.settings import checked, require_least
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.cli.tree import conf_dir, text_of
@@ -156,7 +156,7 @@ def _folder(out: Path | None, model: str) -> Path:
     Raises:
         SettingError: a ranking, or a part of one, is there already.
     """
-    path = out or Path("outputs", "rank", model, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
+    path = out or dated("rank", model)
     require_free_of(path, (RANKING, WALK, NORMS, ABOUT, *PICTURES))
     require_writable("out", path)
     return path

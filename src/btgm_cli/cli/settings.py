@@ -67,6 +67,27 @@ def checked(kind: type[KindT], values: Mapping[str, Any], prefix: str = "") -> K
     return kind(**fitting)
 
 
+def apart(typed: Sequence[str], kind: type) -> tuple[list[str], list[str]]:
+    """`KEY=VALUE` arguments that name a field of a dataclass, and the rest."""
+    own = {field.name for field in fields(kind)}
+    parts: tuple[list[str], list[str]] = ([], [])
+    for item in typed:
+        parts[item.partition("=")[0] not in own].append(item)
+    return parts
+
+
+def require_none_of(typed: Sequence[str], groups: Sequence[str], expected: str) -> None:
+    """Refuse arguments of these groups.
+
+    Raises:
+        SettingError: the first of them, with what is expected instead.
+    """
+    for item in typed:
+        name, _, value = item.partition("=")
+        if name.partition(".")[0] in groups:
+            raise SettingError(name, value, expected)
+
+
 def arguments(argv: Sequence[str]) -> dict[str, Any]:
     """`KEY=VALUE` arguments by their keys; the last one counts.
 
