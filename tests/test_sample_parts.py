@@ -18,13 +18,7 @@ CORRECTIONS = ["none", "resample", "rejection", "mcmc"]
 def run(tmp_path_factory):
     """A run whose flow is trained a little too short."""
     path = tmp_path_factory.mktemp("runs") / "short"
-    settings = [
-        "target.betas=[0,1]",
-        "tuning.first_steps=40",
-        "tuning.n_learn=500",
-        "tuning.n_reference=2000",
-        f"out={path}",
-    ]
+    settings = ["target.betas=[0,1]", "tuning.first_steps=40", f"out={path}"]
     assert main([*GAUSSIAN, *SMALL, *settings]) in (0, 3)
     return path
 

@@ -12,22 +12,14 @@ from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tuned import regression
 from btgm_cli.tuned.flows import InverseAutoregressive
-from btgm_cli.tuning import Tuning, tune
+from btgm_cli.tuning import tune
 from btgm_cli.tuning.fitting import N_SIFTED
 from btgm_cli.tuning.settled import BESIDE, is_beside, last_trained, moved
+from tests.test_surrogate import QUICK
 from tests.test_tuning import MemoryJournal
 
 DIM = 2
 MODEL = Gaussian(DIM)
-QUICK = Tuning(
-    first_steps=150,
-    steps=60,
-    learning_rate=4e-3,
-    n_learn=1000,
-    n_eval=2000,
-    n_reference=5000,
-    min_acceptance_rate=0.2,
-)
 SHARE = 0.5 * math.erfc(1 / math.sqrt(2))
 """Of p where `step` is 1."""
 
