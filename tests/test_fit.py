@@ -29,10 +29,12 @@ from btgm_cli.core.errors import DataError
 from btgm_cli.core.latent_criterion import settled
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.simulators.emulator import Emulator, Simulations
-from btgm_cli.domains.simulators.fit import Fit, _differ
+from btgm_cli.domains.simulators.fit import Fit
+from btgm_cli.domains.simulators.fitted import differ
 from btgm_cli.domains.simulators.gaussian_process import fitted
 from btgm_cli.domains.simulators.model import load_simulator
-from btgm_cli.domains.simulators.rounds import UNITS, Agreement, Shape
+from btgm_cli.domains.simulators.rounds import Agreement
+from btgm_cli.domains.simulators.synthetic import UNITS, Shape
 from btgm_cli.store.checkpoints import checkpoints_in
 from btgm_cli.store.files import file_hash
 
@@ -195,12 +197,12 @@ def test_a_run_is_held_to_its_data(folder):
         (Agreement(0.7, 1.05, 0.9, 0.1), "differ by 0.70 posterior deviations"),
         (Agreement(0.2, 1.5, 0.9, 0.1), "different widths, by a factor of 1.50"),
         (Agreement(0.2, 1.05, 0.05, 0.1), "share 5% of their draws"),
-        (Agreement(0.2, 1.05, 0.9, 0.6), "error is 60% of the variance"),
+        (Agreement(0.2, 1.05, 0.9, 0.6), "error of one of the emulators is 60% of the variance"),
     ],
 )
 def test_emulators_that_differ_are_told(agreement, words):
-    assert words in _differ(agreement)
-    assert bool(_differ(agreement)) == bool(words)
+    assert words in differ(agreement, "emulators")
+    assert bool(differ(agreement, "emulators")) == bool(words)
 
 
 class Doubted:

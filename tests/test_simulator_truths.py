@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from experiments.simulators.__main__ import TRUTHS, observed
-from experiments.simulators.avo import SETTINGS, _critic_loss, _within
+from experiments.simulators.avo import HIDDEN, LEAK, SETTINGS, START, avo, critic_loss, critic_of
 from experiments.simulators.truths import EXACT, linear5, muons, poisson
 from torch import nn
 
 from btgm_cli import load_model
 from btgm_cli.domains.pretraining.trainee import seeded
-from btgm_cli.domains.simulators.shipped import ROTATION, asymmetry
+from btgm_cli.domains.simulators.shipped import ROTATION, asymmetry, cosines
 
 
 def test_the_posterior_of_a_rate_is_normal_about_the_log_of_the_mean():
@@ -56,11 +56,31 @@ def test_avos_critic_pays_for_slopes_other_than_one():
         critic.weight.fill_(3.0)
         critic.bias.zero_()
     real, fake = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]])
-    loss = _critic_loss(critic, real, fake, torch.full((2, 1), 0.5), 0.5)
-    assert loss.item() == pytest.approx(0.0 - 4.5 + 0.5 * 4)
-    assert _within("poisson", {"E": 1.0}) == {"E": 1.0}
-    held = _within("muons", {"E": 60.0, "G": -4.0})
-    assert float(asymmetry(held["E"], held["G"])) == pytest.approx(-1.999)
+    loss = critic_loss(critic, real, fake, torch.full((2, 1), 0.5), 0.5)
+    assert loss.item() == pytest.approx(0.5 * (0.0 - 4.5) + 0.5 * 4)
+
+
+def test_avos_critic_starts_small():
+    with seeded(0):
+        critic = critic_of(5)
+    first = critic[0].weight
+    assert first.abs().max() <= START * math.sqrt(6 / (5 + HIDDEN))
+    assert first.abs().max() > 0.5 * START * math.sqrt(6 / (5 + HIDDEN))
+    assert all((layer.bias == 0).all() for layer in critic if isinstance(layer, nn.Linear))
+    assert critic[1].negative_slope == LEAK
+
+
+@pytest.mark.slow
+def test_avo_narrows_its_proposal_where_entropy_has_a_price():
+    free, paying = avo("poisson", 0.0, 0, epochs=3), avo("poisson", 5.0, 0, epochs=3)
+    assert paying.sd < free.sd
+    assert free.units == paying.units == 32 * 100 * 4 + 3 * 64
+
+
+def test_a_density_is_what_is_positive():
+    x = cosines(8.0, 4000, np.random.default_rng(0))[:, 0]
+    assert ((1 + x**2 + 8 * x) > 0).all()
+    assert x.min() < 0
 
 
 def test_data_are_the_same_each_time():

@@ -22,12 +22,11 @@ from btgm_cli.domains.digits.pretraining.gan import GanSettings, GanTrainee
 from btgm_cli.domains.digits.pretraining.objectives import (
     critic_loss,
     generator_loss,
-    gradient_penalty,
     penalty,
-    r1_penalty,
 )
 from btgm_cli.domains.digits.pretraining.vae import VaeSettings, VaeTrainee
 from btgm_cli.domains.pretraining.loop import STATE_FILE, run_loop
+from btgm_cli.domains.pretraining.penalties import gradient_penalty, r1_penalty
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.domains.pretraining.trainee import falling, moving_average, seeded
 from btgm_cli.store.checkpoints import read_torch_file

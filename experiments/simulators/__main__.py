@@ -1,9 +1,10 @@
 """Fits of the simulators that ship, held against quadrature.
 
-    python -m experiments.simulators [FOLDER] [NAME …]
+    python -m experiments.simulators [FOLDER] [NAME …] [SETTING=VALUE …]
 
-Makes data at the published truths, runs `btgm run experiment=NAME` and measures its draws of the
-exact tilt beside the exact posterior. A finished run is not made again. Writes `fits.csv`.
+Makes data at the published truths, runs `btgm run experiment=NAME SETTING=VALUE …` and measures
+its draws of the exact tilt beside the exact posterior. A finished run is not made again. Writes
+`fits.csv`; other settings need another folder.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from experiments.simulators.truths import EXACT
-from numpy.typing import NDArray
+from experiments.simulators.truths import EXACT, Floats
 
 from btgm_cli.cli import main
 from btgm_cli.cli.loading import load_run
 from btgm_cli.domains.simulators import shipped
-from btgm_cli.domains.simulators.fit import FittedLikelihood
+from btgm_cli.domains.simulators.fitted import FittedCritic, FittedLikelihood
 from btgm_cli.report.markdown import Row
 from btgm_cli.store.files import replacing
 from btgm_cli.store.runs import SUMMARY, read_run
@@ -39,13 +39,13 @@ TRUTHS = {
 """Simulator, θ and units of the data: those of AVO, but for the queue."""
 
 
-def observed(name: str) -> NDArray[np.float64]:
+def observed(name: str) -> Floats:
     """The data of a simulator."""
     simulate, theta, n = TRUTHS[name]
     return simulate(theta, n, np.random.default_rng(SEED))
 
 
-def run(name: str, folder: Path) -> float:
+def run(name: str, folder: Path, settings: list[str]) -> float:
     """Run it, unless it is finished; processor time in seconds, NaN where it was."""
     path = folder / name
     if (path / SUMMARY).is_file():
@@ -62,6 +62,7 @@ def run(name: str, folder: Path) -> float:
             f"criterion.folder={kept}",
             f"out={path}",
             "threads=1",
+            *settings,
         ]
     )
     if code not in (0, 3):
@@ -72,25 +73,26 @@ def run(name: str, folder: Path) -> float:
 def rows(name: str, folder: Path, seconds: float) -> list[Row]:
     """A row for each parameter: the run's mean and deviation, the exact ones, and those by f.
 
-    Those by f are of 1,000 draws by tempered SMC: what the emulator, without a flow, is off by.
+    Those by f are of 1,000 draws by tempered SMC: what f, without a flow, is off by.
     """
     path = folder / name
-    theta = read_table(path / "parameters.csv").to_numpy(float)
+    # No draws are handed out of a tilt by an f that is doubted.
+    draws = path / "parameters.csv"
+    theta = read_table(draws).to_numpy(float) if draws.is_file() else None
     summary, last = read_run(path).summary, load_run(path).pareto.iloc[-1]
     criterion = load_run(path).f().criterion
-    assert isinstance(criterion, FittedLikelihood)
+    assert isinstance(criterion, FittedLikelihood | FittedCritic)
     found: list[Row] = []
     exact = EXACT[name](observed(name)) if name in EXACT else None
     for k, parameter in enumerate(criterion.model.simulator.prior.labels):
-        # No draws are handed out of a tilt by an f that is doubted.
-        mean, sd = (
-            (theta[:, k].mean(), theta[:, k].std()) if theta.size else (float("nan"), float("nan"))
-        )
+        nothing = float("nan"), float("nan")
+        mean, sd = nothing if theta is None else (theta[:, k].mean(), theta[:, k].std())
         row: Row = {"simulator": name, "parameter": parameter, "mean": mean, "sd": sd}
+        by_f = criterion.fitted.theta[:, k]
+        row |= {"mean_of_f": by_f.mean().item(), "sd_of_f": by_f.std().item()}
         if exact:
             row |= {"exact_mean": exact.mean[k], "exact_sd": exact.sd[k]}
             row |= {"off": (mean - exact.mean[k]) / exact.sd[k], "ratio": sd / exact.sd[k]}
-            by_f = criterion.fitted.theta[:, k]
             row["off_of_f"] = (by_f.mean().item() - exact.mean[k]) / exact.sd[k]
             row["ratio_of_f"] = by_f.std().item() / exact.sd[k]
         row |= {"kl_gap": last["kl_gap"], "kl_gap_se": last["kl_gap_se"]}
@@ -106,12 +108,12 @@ def _used() -> float:
     return sum(use.ru_utime + use.ru_stime for use in map(resource.getrusage, kinds))
 
 
-def make(folder: Path, names: list[str]) -> None:
+def make(folder: Path, names: list[str], settings: list[str]) -> None:
     """Run and measure all, a table for each, so that what is finished stays."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         table = folder / f"{name}.csv"
-        seconds = run(name, folder)
+        seconds = run(name, folder, settings)
         if not table.is_file():
             write_table(table, rows(name, folder, seconds))
         print(read_table(table).to_string())
@@ -123,4 +125,6 @@ def make(folder: Path, names: list[str]) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given = sys.argv[1:]
-    make(Path(given[0] if given else "outputs/simulators"), given[1:] or list(TRUTHS))
+    settings = [word for word in given[1:] if "=" in word]
+    names = [word for word in given[1:] if "=" not in word]
+    make(Path(given[0] if given else "outputs/simulators"), names or list(TRUTHS), settings)

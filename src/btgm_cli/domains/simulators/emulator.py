@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from btgm_cli.domains.simulators.gaussian_process import Processes, fitted, fitted_alike
+from btgm_cli.domains.simulators.priors import Prior
+from btgm_cli.domains.simulators.simulator import Moments
 
 LEAST_VARIANCE = 1e-12
 """Of a statistic, in units of its largest: one that never varies says nothing of its noise."""
@@ -29,6 +33,18 @@ class Simulations:
     mean: Tensor
     covariance: Tensor
     n: Tensor
+
+    @classmethod
+    def of(cls, prior: Prior, theta: Tensor, moments: Sequence[Moments | None]) -> Simulations:
+        """Of calls at each θ (k, P); places whose call failed are left out."""
+        good = [k for k, found in enumerate(moments) if found is not None]
+        known = [found for found in moments if found is not None]
+        return cls(
+            prior.scaled(theta[good]),
+            torch.from_numpy(np.stack([m.mean for m in known])),
+            torch.from_numpy(np.stack([m.covariance for m in known])),
+            torch.tensor([m.n for m in known]),
+        )
 
     def __add__(self, other: Simulations) -> Simulations:
         """Both."""

@@ -1,53 +1,40 @@
-"""`criterion=fit`: a synthetic log-likelihood by an emulator; β = 1 is the posterior."""
+"""`criterion=fit`: θ of a simulator that explains data; f is fitted again as its tilt narrows."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from btgm_cli.core.blame import name_of
-from btgm_cli.core.capping import CEILING, capped
 from btgm_cli.core.contracts import Covered, GenerativeModel
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.seeds import derived_seed
+from btgm_cli.domains.simulators.adversarial import AdversarialRounds, Equilibrium
 from btgm_cli.domains.simulators.data import read_data
-from btgm_cli.domains.simulators.kept import Kept
+from btgm_cli.domains.simulators.fitted import FittedCritic, FittedLikelihood, told
+from btgm_cli.domains.simulators.kept import KeptMoments, KeptUnits, place_of_simulator
 from btgm_cli.domains.simulators.learned import with_learned_summary
-from btgm_cli.domains.simulators.made import recalled
+from btgm_cli.domains.simulators.made import keep, place_of, recalled
 from btgm_cli.domains.simulators.model import Parameters, Simulated
-from btgm_cli.domains.simulators.rounds import (
-    Agreement,
-    Fitted,
-    Likelihood,
-    Observed,
-    Rounds,
-    Shape,
-)
 from btgm_cli.domains.simulators.simulator import prior_draws
+from btgm_cli.domains.simulators.synthetic import Fitted, Observed, SyntheticRounds
+from btgm_cli.store.files import require_writable
 
 FEWEST = 5000
 """Units of all simulations: two halves of five rounds with 24 places of twenty units."""
 
-LARGEST_SHIFT, LARGEST_RATIO = 0.6, 1.35
-"""Between two emulators of half the simulations each; that of all is off by half as much."""
 
-LEAST_SHARE = 0.1
-"""Between the same: below, one rules out what the other holds to be likely."""
+class Method(StrEnum):
+    """How f is made."""
 
-LARGEST_WIDENING = 0.4
-"""Of either half: the posterior by all is then a tenth wider than it would be without error."""
-
-LARGEST_SKEWNESS, LARGEST_KURTOSIS = 0.5, 1.0
-"""Of the mean statistics of such data: beyond, as for extremes of one unit, no normal is right."""
-
-UNLIKELY = 1e-3
-"""Probability of statistics as far from the simulator's best, below which it is no simulator of
-these data."""
+    SYNTHETIC = "synthetic"
+    ADVERSARIAL = "adversarial"
 
 
 class Fit:
@@ -57,15 +44,19 @@ class Fit:
     compares. A synthetic likelihood (Wood 2010) knows of the data what the statistics have, and
     takes their mean to be normal.
 
+    Or f(θ) = N (E_{x|θ} d(x) − d̄), d a Wasserstein critic of units: the saddle point of
+    β N W₁(data, q) + KL(q‖p) at β = 1, which is no posterior.
+
     Args:
         data: file of units, see `data.read_data`.
         simulations: units to be simulated at most, but for the few (2,000, and no more than one
             place of the last round has) that tell whether their mean is normal.
         folder: where simulations that are paid for are kept, for any later run to use.
+        method: `synthetic`, or `adversarial` by a critic.
         learned: compare by statistics that a network learns from simulations of the prior.
 
     Raises:
-        SettingError: too few simulations.
+        SettingError: too few simulations, or no such method.
     """
 
     def __init__(
@@ -73,14 +64,20 @@ class Fit:
         data: str,
         simulations: int = 900_000,
         folder: str = "outputs/simulations",
+        method: str = Method.SYNTHETIC,
         *,
         learned: bool = False,
     ) -> None:
         if isinstance(simulations, bool) or simulations < FEWEST:
             expected = f"must be a whole number, {FEWEST:,} or more"
             raise SettingError("criterion.simulations", simulations, expected)
+        if method not in list(Method):
+            raise SettingError("criterion.method", method, f"must be {' or '.join(Method)}")
+        if learned and method == Method.ADVERSARIAL:
+            expected = "is not for criterion.method=adversarial: its critics learn from all units"
+            raise SettingError("criterion.learned", learned, expected)
         self.data, self.simulations, self.folder = data, simulations, Path(folder)
-        self.learned = learned
+        self.method, self.learned = Method(method), learned
 
     def __call__(self, x: Tensor) -> Tensor:
         """Without a simulator there is no value.
@@ -96,7 +93,7 @@ class Fit:
         model: GenerativeModel,
         generator: torch.Generator,
         device: torch.device | str = "cpu",
-    ) -> FittedLikelihood:
+    ) -> FittedLikelihood | FittedCritic:
         """The criterion, once the simulations are made, or found where they are kept.
 
         Raises:
@@ -107,28 +104,27 @@ class Fit:
         seed = int(torch.randint(2**62, (1,), generator=generator))
         parameters = self._compared(model, seed)
         simulator = parameters.simulator
-        statistics = torch.from_numpy(simulator.statistics(read_data(self.data, simulator)))
-        if not torch.isfinite(statistics).all():
+        units = simulator.statistics(read_data(self.data, simulator))
+        if not np.isfinite(units).all():
             raise SettingError("criterion.data", self.data, "its summary is NaN or infinite")
-        observed = Observed(statistics.mean(0), len(statistics))
-        made = self._fitted(parameters, observed, seed)
+        made = self._fitted(parameters, units, seed)
         print(told(made), file=sys.stderr)
         return made
 
     def trial(self, model: GenerativeModel, number: int, seed: int) -> list[Covered]:
         """Simulate as many units as the data have at a θ of p, and fit them as the data are.
 
-        What is judged is the posterior by the emulator, drawn from by tempered SMC. A flow tuned
-        to it is judged by `kl_gap`.
+        What is judged is the tilt by f at β = 1, drawn from by tempered SMC. A flow tuned to it is
+        judged by `kl_gap`.
         """
         parameters = self._compared(model, seed)
         simulator = parameters.simulator
         size = len(read_data(self.data, simulator))
         truth = prior_draws(simulator.prior, 1, seed, "calibrate", number)
         of_data = derived_seed(seed, "calibrate", number, "data")
-        mean = torch.from_numpy(simulator.data(truth, size, [of_data])[0])
+        units = simulator.one(truth, size, of_data)
         of_fit = derived_seed(seed, "calibrate", number, "fit")
-        made = self._fitted(parameters, Observed(mean, size), of_fit)
+        made = self._fitted(parameters, units, of_fit)
         theta = made.fitted.theta
         ranks = (theta < truth).double().mean(0)
         return [
@@ -148,10 +144,36 @@ class Fit:
         parameters = _parameters_of(model)
         return with_learned_summary(parameters, seed) if self.learned else parameters
 
-    def _fitted(self, model: Parameters, observed: Observed, seed: int) -> FittedLikelihood:
-        kept = Kept(model.simulator, self.folder)
-        rounds = Rounds(model, kept, observed, self.simulations, seed)
-        return FittedLikelihood(model, recalled(kept, rounds), observed, self.simulations)
+    def _fitted(
+        self, model: Parameters, units: NDArray[np.float64], seed: int
+    ) -> FittedLikelihood | FittedCritic:
+        """f for observed units (N, S)."""
+        require_writable("criterion.folder", self.folder)
+        if self.method is Method.ADVERSARIAL:
+            return self._by_critics(model, torch.from_numpy(units), seed)
+        return self._by_emulator(model, torch.from_numpy(units), seed)
+
+    def _by_emulator(self, model: Parameters, units: Tensor, seed: int) -> FittedLikelihood:
+        observed = Observed(units.mean(0), len(units))
+        place = place_of_simulator(model.simulator, self.folder)
+        path = place_of(place, SyntheticRounds.about(observed, self.simulations, seed))
+        found = recalled(path, Fitted)
+        if found is None:
+            kept = KeptMoments(model.simulator, place)
+            found = SyntheticRounds(model, kept, observed, self.simulations, seed).run()
+            keep(path, found)
+        return FittedLikelihood(model, found, observed, self.simulations)
+
+    def _by_critics(self, model: Parameters, units: Tensor, seed: int) -> FittedCritic:
+        place = place_of_simulator(model.simulator, self.folder)
+        path = place_of(place, AdversarialRounds.about(units, self.simulations, seed))
+        found = recalled(path, Equilibrium)
+        if found is None:
+            kept = KeptUnits(model.simulator, path.with_name(f"{path.stem}_units.npz"))
+            found = AdversarialRounds(model, kept, units, self.simulations, seed).run()
+            keep(path, found)
+            kept.remove()
+        return FittedCritic(model, found, self.simulations)
 
 
 def _parameters_of(model: GenerativeModel) -> Parameters:
@@ -160,98 +182,3 @@ def _parameters_of(model: GenerativeModel) -> Parameters:
         expected = f"needs model=simulator, without model.size; here is {name_of(model)}"
         raise SettingError("criterion", "fit", expected)
     return model
-
-
-def told(made: FittedLikelihood) -> str:
-    """What was simulated and how well it is known, in a line."""
-    found, simulator = made.fitted, made.model.simulator
-    return (
-        f"criterion=fit: {found.units:,} units in {found.rounds} rounds, "
-        f"{simulator.units:,} of them simulated now, {simulator.failures} calls failed; two "
-        f"emulators of half of them differ by {found.agreement.shift:.2f} posterior deviations"
-    )
-
-
-@dataclass(frozen=True)
-class FittedLikelihood:
-    """f of `Fit` for one simulator and one data set: deterministic, with gradient.
-
-    Beyond a ceiling, far below the best, f falls as its logarithm (`core.capping`).
-
-    Args:
-        model: the simulator's.
-        fitted: emulator, and how far to believe it.
-        observed: the data's statistics.
-        simulations: that were allowed.
-    """
-
-    model: Parameters
-    fitted: Fitted
-    observed: Observed
-    simulations: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """f of shape (n,) for θ (n, P), nats."""
-        f = self.likelihood(x.cpu().double())
-        ceiling = -self.fitted.best + CEILING + self.model.latent_dim
-        return -capped(-f, ceiling).to(x)
-
-    @property
-    def likelihood(self) -> Callable[[Tensor], Tensor]:
-        """log-likelihood of θ (n, P), (n,), as it is."""
-        prior = self.model.simulator.prior
-        return Likelihood(prior, self.fitted.emulator, self.observed)
-
-    @property
-    def misfit(self) -> float:
-        """Probability of statistics as far from the best by χ²; 1 where none are to spare."""
-        spare = len(self.observed.statistics) - len(self.model.simulator.prior)
-        if spare < 1:
-            return 1.0
-        half = torch.tensor([spare / 2, self.fitted.misfit / 2], dtype=torch.double)
-        return float(torch.special.gammaincc(*half))
-
-    @property
-    def doubt(self) -> str:
-        """Why f may not be believed: emulators differ, data are not normal, no θ makes such."""
-        if reason := _differ(self.fitted.agreement) or _skewed(self.fitted.shape):
-            return reason
-        if self.misfit < UNLIKELY:
-            return (
-                f"no θ gives statistics as the data have: χ² {self.fitted.misfit:.3g}, "
-                f"probability {self.misfit:.1g}"
-            )
-        return ""
-
-    @property
-    def remedy(self) -> str:
-        """More simulations, where that is what f lacks."""
-        if _differ(self.fitted.agreement):
-            return f"criterion.simulations={4 * self.simulations}"
-        if _skewed(self.fitted.shape):
-            return "name statistics that are nearer to normal, by model.summary, or use more data"
-        return "check data, simulator and prior: criterion.data, model.simulate, model.prior"
-
-
-def _differ(found: Agreement) -> str:
-    """How two emulators of separate simulations differ by too much; empty where they do not."""
-    halves = "two emulators of separate simulations"
-    if found.shift > LARGEST_SHIFT:
-        return f"{halves} differ by {found.shift:.2f} posterior deviations"
-    if found.ratio > LARGEST_RATIO:
-        return f"{halves} give posteriors of different widths, by a factor of {found.ratio:.2f}"
-    if found.share < LEAST_SHARE:
-        return f"{halves} give posteriors that share {found.share:.0%} of their draws"
-    if found.widening > LARGEST_WIDENING:
-        return f"an emulator's error is {found.widening:.0%} of the variance of the statistics"
-    return ""
-
-
-def _skewed(found: Shape) -> str:
-    """In what the statistics are not normal; empty where they nearly are."""
-    what = "the mean statistics of such data are not normal"
-    if found.skewness > LARGEST_SKEWNESS:
-        return f"{what}: skewness {found.skewness:.2g}"
-    if found.kurtosis > LARGEST_KURTOSIS:
-        return f"{what}: excess kurtosis {found.kurtosis:.2g}"
-    return ""

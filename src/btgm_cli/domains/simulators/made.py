@@ -1,71 +1,61 @@
-"""A fitted emulator in a file, so that a run that is loaded fits none."""
+"""What rounds have left, in a file, so that a run that is loaded simulates and fits nothing."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import astuple
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from btgm_cli.core.errors import DataError
-from btgm_cli.domains.simulators.emulator import Emulator
-from btgm_cli.domains.simulators.gaussian_process import Processes
-from btgm_cli.domains.simulators.kept import Kept
-from btgm_cli.domains.simulators.rounds import Agreement, Fitted, Rounds, Shape
 from btgm_cli.store.files import read_sealed, write_sealed
 
-VERSION = 2
-"""Of how an emulator is fitted: a file of another is not read."""
 
-NUMBERS = ("best", "misfit", "rounds", "units")
+class Stored(Protocol):
+    """What a file can hold."""
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """All of it by name."""
+        ...
+
+    @classmethod
+    def of(cls, found: Mapping[str, Tensor]) -> Self:
+        """From the arrays of a file."""
+        ...
 
 
-def recalled(kept: Kept, rounds: Rounds) -> Fitted:
-    """What the rounds leave: from the file of an earlier call, else by simulations.
+StoredT = TypeVar("StoredT", bound=Stored)
+
+
+def place_of(path: Path, about: tuple[object, ...]) -> Path:
+    """The file, beside a simulator's own, of what depends on the simulator and on `about`."""
+    key = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+    return path.with_name(f"{path.stem}_{key}.npz")
+
+
+def recalled(path: Path, kind: type[StoredT]) -> StoredT | None:
+    """What an earlier call has left; None where there was none.
 
     Raises:
         DataError: a damaged file.
     """
-    observed = rounds.observed
-    about = (VERSION, observed.statistics.tolist(), observed.size, rounds.most, rounds.seed)
-    key = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
-    path = kept.path.with_name(f"{kept.path.stem}_{key}.npz")
-    if path.exists():
-        return _read(path)
-    fitted = rounds.run()
-    write_sealed(path, _content(fitted))
-    return fitted
-
-
-def _content(fitted: Fitted) -> bytes:
-    """All arrays, by name."""
-    emulator, content = fitted.emulator, io.BytesIO()
-    arrays = {"turn": emulator.turn.numpy()}
-    for name, processes in (("means", emulator.means), ("logs", emulator.logs)):
-        arrays |= {f"{name}.{key}": value.numpy() for key, value in vars(processes).items()}
-    arrays["theta"] = fitted.theta.numpy()
-    arrays["agreement"] = np.array(astuple(fitted.agreement))
-    arrays["shape"] = np.array(astuple(fitted.shape))
-    arrays |= {name: np.array(float(getattr(fitted, name))) for name in NUMBERS}
-    np.savez(content, allow_pickle=False, **arrays)
-    return content.getvalue()
-
-
-def _read(path: Path) -> Fitted:
+    if not path.exists():
+        return None
     try:
         with np.load(io.BytesIO(read_sealed(path)), allow_pickle=False) as file:
-            found = {key: torch.from_numpy(file[key]) for key in file.files}
-        kinds = [
-            Processes(**{key: found[f"{name}.{key}"] for key in Processes.__annotations__})
-            for name in ("means", "logs")
-        ]
-        best, misfit, rounds, units = (found[name].item() for name in NUMBERS)
-        agreement = Agreement(*found["agreement"].tolist())
-        emulator, shape = Emulator(found["turn"], *kinds), Shape(*found["shape"].tolist())
-        counts = int(rounds), int(units)
-        return Fitted(emulator, agreement, best, misfit, *counts, shape, found["theta"])
+            return kind.of({key: torch.from_numpy(file[key]) for key in file.files})
     except (ValueError, KeyError, OSError) as error:
         raise DataError(path, f"is damaged ({error}); remove it") from error
+
+
+def keep(path: Path, made: Stored) -> None:
+    """Write it for later calls."""
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **made.arrays())
+    write_sealed(path, content.getvalue())

@@ -1,22 +1,23 @@
-"""Rounds of simulations: where the posterior of the last emulator is, and a new emulator."""
+"""Rounds of simulations: where the tilt by the last round's f is, and f once more, by all."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from btgm_cli.core.contracts import Criterion
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.seeds import derived_generator, derived_seed
-from btgm_cli.domains.simulators.emulator import Emulator, Simulations
-from btgm_cli.domains.simulators.kept import Kept
 from btgm_cli.domains.simulators.model import Parameters
-from btgm_cli.domains.simulators.priors import Prior
+from btgm_cli.tilt.estimates import effective_sample_size
 from btgm_cli.truth.moves import CrankNicolson
 from btgm_cli.truth.smc import TemperedSMC
 
@@ -26,6 +27,9 @@ HALVES = ("first", "second")
 PLACES = 24
 """In each round of each half."""
 
+AT_TILT = PLACES - PLACES // 3
+"""Of these, those that are of the tilt itself, first; the others are of one that is wider."""
+
 ROUNDS = 5
 """Each has twice the units of the one before."""
 
@@ -33,29 +37,13 @@ FEWEST_UNITS = 20
 """At one place: their covariance is needed."""
 
 PARTICLES = 125
-"""In each of eight populations that stand for an emulator's posterior."""
+"""In each of eight populations that stand for a tilt."""
 
 WIDE = 0.25
-"""β of the tilts, wider than the posterior, that a third of the places are of."""
-
-UNITS = 2000
-"""Of one call at the posterior's mean, which tell how normal a mean of as many as the data is."""
+"""β of the tilt that the other places are of."""
 
 ENOUGH_SHIFT, ENOUGH_SHARE, ENOUGH_WIDENING = 0.3, 0.85, 0.15
 """Between the halves, and in each: no more rounds where all is better than that."""
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The data that are to be explained.
-
-    Args:
-        statistics: mean summary statistics, shape (S,).
-        size: units.
-    """
-
-    statistics: Tensor
-    size: int
 
 
 @dataclass(frozen=True)
@@ -83,179 +71,115 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """How far mean statistics of data are from normal, as the likelihood takes them to be.
+class Drawn:
+    """Draws of the tilt by an f, by tempered SMC.
 
     Args:
-        skewness: the largest of a statistic, less two of its errors; 0 of a normal one.
-        kurtosis: excess over a normal one's, likewise.
+        theta: at β = 1, shape (n, P), in double precision.
+        wide: at `WIDE`, shape (n, P).
+        f: of `theta`, shape (n,).
+        log_z: log Z(1), nats.
     """
 
-    skewness: float
-    kurtosis: float
-
-    @classmethod
-    def of(cls, statistics: Tensor, size: int) -> Shape:
-        """Of the mean of so many units, whose statistics (n, S) these are."""
-        n = len(statistics)
-        away = statistics.double() - statistics.double().mean(0)
-        z = away / away.std(0, correction=0).clamp(min=1e-300)
-        skewness = (z**3).mean(0).abs().max().item() - 2 * math.sqrt(6 / n)
-        kurtosis = (z**4).mean(0).sub(3).abs().max().item() - 2 * math.sqrt(24 / n)
-        return cls(max(skewness, 0.0) / math.sqrt(size), max(kurtosis, 0.0) / size)
+    theta: Tensor
+    wide: Tensor
+    f: Tensor
+    log_z: float
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """An emulator's posterior.
+    """The tilt by the f of some simulations.
 
     Args:
-        emulator: of the statistics.
-        theta: draws, shape (n, P), in double precision.
-        u: the same on scales of order one.
-        wide: draws of the tilt at `WIDE`, shape (n, P).
-        f: log-likelihood of the draws, shape (n,).
+        drawn: from it.
+        u: its θ on scales of order one.
+        value: f of such u (n, P), shape (n,).
+        widening: share that f's error has of the variance of what it compares.
     """
 
-    emulator: Emulator
-    theta: Tensor
+    drawn: Drawn
     u: Tensor
-    wide: Tensor
-    f: Tensor
+    value: Callable[[Tensor], Tensor]
+    widening: float
 
 
-class Likelihood:
-    """log-likelihood of θ by an emulator, as a criterion: x = θ (n, P) to (n,).
-
-    Args:
-        prior: over θ.
-        emulator: of the statistics.
-        observed: the data's.
-    """
-
-    def __init__(self, prior: Prior, emulator: Emulator, observed: Observed) -> None:
-        self.prior, self.emulator, self.observed = prior, emulator, observed
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """log-likelihood, nats, shape (n,)."""
-        u = self.prior.scaled(x)
-        f = self.emulator.log_likelihood(u, self.observed.statistics, self.observed.size)
-        return f.to(x)
+BatchT = TypeVar("BatchT")
+PosteriorT = TypeVar("PosteriorT", bound=Posterior)
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What all rounds left.
+class Halves(Generic[BatchT]):
+    """What both chains have simulated.
 
     Args:
-        emulator: of all simulations.
-        agreement: of the two halves.
-        best: largest log-likelihood of the posterior's draws, nats.
-        misfit: smallest χ² of the data's statistics there.
+        chains: of each, its rounds.
+        agreement: of the two at the end.
         rounds: how many.
-        units: simulated.
-        shape: of the mean statistics of such data at the posterior's mean.
-        theta: draws of the posterior by all simulations, shape (n, P).
     """
 
-    emulator: Emulator
+    chains: tuple[list[BatchT], list[BatchT]]
     agreement: Agreement
-    best: float
-    misfit: float
     rounds: int
-    units: int
-    shape: Shape
-    theta: Tensor
 
 
-class Rounds:
+class Rounds(ABC, Generic[BatchT, PosteriorT]):
     """Both chains.
 
     Args:
         model: x = θ.
-        kept: where simulations come from.
-        observed: the data's statistics.
         most: units of all simulations.
         seed: of everything random.
     """
 
-    def __init__(
-        self, model: Parameters, kept: Kept, observed: Observed, most: int, seed: int
-    ) -> None:
-        self.model, self.kept, self.observed = model, kept, observed
-        self.most, self.seed = most, seed
+    def __init__(self, model: Parameters, most: int, seed: int) -> None:
+        self.model, self.most, self.seed = model, most, seed
 
-    def run(self) -> Fitted:
-        """Simulate and fit until the halves agree, or `most` is spent."""
-        chains: list[list[Simulations]] = [[], []]
-        last: list[Posterior | None] = [None, None]
+    @abstractmethod
+    def simulated(self, theta: Tensor, n: int, half: str, number: int) -> BatchT:
+        """n units at each θ (k, P) of a round, and what is made of them."""
+
+    @abstractmethod
+    def posterior(self, chains: Sequence[Sequence[BatchT]], *purpose: object) -> PosteriorT:
+        """The tilt by all simulations of these chains."""
+
+    def halves(self) -> Halves[BatchT]:
+        """Simulate until the halves agree, or `most` is spent."""
+        chains: tuple[list[BatchT], list[BatchT]] = ([], [])
+        last: list[PosteriorT | None] = [None, None]
         for number in range(ROUNDS):
-            n = self.units(number)
             for k, half in enumerate(HALVES):
                 theta = self._places(last[k], half, number)
-                seeds = [derived_seed(self.seed, half, number, i) for i in range(len(theta))]
-                told = f"simulations, round {number + 1}, {half} half"
-                chains[k].append(self.kept.at(theta, n, seeds, told))
+                chains[k].append(self.simulated(theta, self.units(number), half, number))
                 last[k] = self.posterior([chains[k]], half, number)
             first, second = last
             assert first
             assert second
-            agreement = compared(first, second, self.observed)
+            agreement = compared(first, second)
             if number and agreement.is_close:
                 break
-        whole = self.posterior(chains, "whole", 0)
-        units = sum(int(part.n.sum()) for chain in chains for part in chain)
-        emulator, observed = whole.emulator, self.observed
-        chi2 = emulator.chi2(whole.u, observed.statistics, observed.size)
-        best, misfit = whole.f.max().item(), chi2.min().item()
-        return Fitted(
-            emulator,
-            agreement,
-            best,
-            misfit,
-            number + 1,
-            units,
-            self._shape(whole.theta.mean(0, keepdim=True)),
-            whole.theta,
-        )
+        return Halves(chains, agreement, number + 1)
 
     def units(self, number: int) -> int:
         """At each place of a round."""
         share = 2**number / (2**ROUNDS - 1)
         return max(int(self.most * share / (len(HALVES) * PLACES)), FEWEST_UNITS)
 
-    def _shape(self, theta: Tensor) -> Shape:
-        """Of data at one θ (1, P); that of a normal one where the call fails, which is counted."""
-        n, seed = min(UNITS, self.units(ROUNDS - 1)), derived_seed(self.seed, "shape")
-        (found,) = self.model.simulator.each(theta, n, [seed])
-        return (
-            Shape(0, 0) if found is None else Shape.of(torch.from_numpy(found), self.observed.size)
-        )
+    def seeds(self, n: int, half: str, number: int) -> list[int]:
+        """Of the calls of a round."""
+        return [derived_seed(self.seed, half, number, i) for i in range(n)]
 
-    def posterior(self, chains: Sequence[Sequence[Simulations]], *purpose: object) -> Posterior:
-        """The posterior by all simulations of these chains."""
-        seen = [part for chain in chains for part in chain]
-        recent = [part is chain[-1] for chain in chains for part in chain]
-        weights = zip(seen, recent, strict=True)
-        near = torch.cat([torch.full(part.n.shape, float(new)).double() for part, new in weights])
-        together = seen[0]
-        for part in seen[1:]:
-            together = together + part
-        emulator = Emulator.of(together, near)
-        return self._drawn(emulator, *purpose)
-
-    def _drawn(self, emulator: Emulator, *purpose: object) -> Posterior:
-        prior = self.model.simulator.prior
-        f = LatentCriterion(self.model, Likelihood(prior, emulator, self.observed))
+    def drawn(self, criterion: Criterion, *purpose: object) -> Drawn:
+        """The tilt by a criterion of θ that costs next to nothing: no network has to learn it."""
+        of_latent = self.model.simulator.prior.of_latent
+        f = LatentCriterion(self.model, criterion)
         generator = derived_generator(self.seed, "posterior", *purpose)
-        # f costs next to nothing: no network has to learn it first.
         moves = CrankNicolson(self.model)
         smc = TemperedSMC(self.model, partial(evaluate, f), moves, generator, particles=PARTICLES)
         particles = smc.particles(1.0, 8 * PARTICLES, generator)
         wide = smc.particles(WIDE, 8 * PARTICLES, generator)
-        theta = prior.of_latent(particles.z.double())
-        of_wide = prior.of_latent(wide.z.double())
-        return Posterior(emulator, theta, prior.scaled(theta), of_wide, particles.f.double())
+        theta, of_wide = of_latent(particles.z.double()), of_latent(wide.z.double())
+        return Drawn(theta, of_wide, particles.f.double(), smc.at(1.0).log_z)
 
     def _places(self, last: Posterior | None, half: str, number: int) -> Tensor:
         """θ (`PLACES`, P) of a round: of the prior, or of the last posterior and around it."""
@@ -266,23 +190,22 @@ class Rounds:
             inside = even.double().clamp(1e-4, 1 - 1e-4)
             return prior.of_latent(torch.special.ndtri(inside))
         generator = derived_generator(seed, "chosen")
-        few = PLACES // 3
-        of_posterior = torch.randperm(len(last.theta), generator=generator)[: PLACES - few]
-        of_wide = torch.randperm(len(last.wide), generator=generator)[:few]
-        return torch.cat([last.theta[of_posterior], last.wide[of_wide]])
+        theta, wide = last.drawn.theta, last.drawn.wide
+        of_posterior = torch.randperm(len(theta), generator=generator)[:AT_TILT]
+        of_wide = torch.randperm(len(wide), generator=generator)[: PLACES - AT_TILT]
+        return torch.cat([theta[of_posterior], wide[of_wide]])
 
 
-def compared(first: Posterior, second: Posterior, observed: Observed) -> Agreement:
+def compared(first: Posterior, second: Posterior) -> Agreement:
     """How far two posteriors are from each other."""
-    spread = torch.cat([first.theta.std(0)[None], second.theta.std(0)[None]])
-    shift = (first.theta.mean(0) - second.theta.mean(0)).abs() / spread.mean(0)
+    one, two = first.drawn.theta, second.drawn.theta
+    spread = torch.stack([one.std(0), two.std(0)])
+    shift = (one.mean(0) - two.mean(0)).abs() / spread.mean(0)
     log_ratio = (spread[0] / spread[1]).log().abs()
     shares = []
-    for one, other in ((first, second), (second, first)):
-        f = other.emulator.log_likelihood(one.u, observed.statistics, observed.size)
-        log_w = (f - one.f).double()
-        log_ess = 2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0)
-        shares.append(log_ess.exp().item() / len(log_w))
-    widening = max(one.emulator.widening(one.u, observed.size) for one in (first, second))
+    for own, other in ((first, second), (second, first)):
+        log_w = (other.value(own.u) - own.drawn.f).double()
+        shares.append(effective_sample_size(log_w) / len(log_w))
+    widening = max(first.widening, second.widening)
     ratio = math.exp(log_ratio.max().item())
     return Agreement(shift.max().item(), ratio, min(shares), widening)

@@ -65,6 +65,15 @@ def asymmetry(energy: Floats | float, coupling: Floats | float) -> Floats:
     return np.asarray(2 * np.tanh((2 * np.asarray(energy) - Z_BOSON) / 9) * coupling)
 
 
+def cosines(c: float, n: int, rng: np.random.Generator) -> Floats:
+    """n draws from 1 + x² + c x where that is positive on [−1, 1], by rejection, shape (n, 1)."""
+    kept: list[Floats] = []
+    while sum(map(len, kept)) < n:
+        x = rng.uniform(-1, 1, 2 * n + 16)
+        kept.append(x[rng.uniform(0, 2 + abs(c), len(x)) < 1 + x**2 + c * x])
+    return np.concatenate(kept)[:n, None]
+
+
 def muons(theta: Mapping[str, float], n: int, rng: np.random.Generator) -> Floats:
     """cos A of e⁺e⁻ → μ⁺μ⁻, by rejection from the uniform, shape (n, 1).
 
@@ -76,11 +85,7 @@ def muons(theta: Mapping[str, float], n: int, rng: np.random.Generator) -> Float
     c = float(asymmetry(theta["E"], theta["G"]))
     if abs(c) > 2:
         raise ValueError(f"1 + x² + c x is no density for c = {c:.4g}, which must be in [-2, 2]")
-    kept: list[Floats] = []
-    while sum(map(len, kept)) < n:
-        x = rng.uniform(-1, 1, 2 * n + 16)
-        kept.append(x[rng.uniform(0, 2 + abs(c), len(x)) < 1 + x**2 + c * x])
-    return np.concatenate(kept)[:n, None]
+    return cosines(c, n, rng)
 
 
 def queue(theta: Mapping[str, float], n: int, rng: np.random.Generator) -> Floats:

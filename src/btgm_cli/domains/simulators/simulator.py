@@ -133,6 +133,17 @@ class Simulator:
                 self._count(fault, one)
             yield x
 
+    def one(self, theta: Tensor, n: int, seed: int) -> NDArray[np.float64]:
+        """Statistics (n, S) of a data set of n units at one θ (1, P).
+
+        Raises:
+            SettingError: as `each`, or the call failed.
+        """
+        (found,) = self.each(theta, n, [seed])
+        if found is None:
+            raise self._refusal("gave no data, where each θ needs some", theta[0])
+        return found
+
     def data(self, theta: Tensor, n: int, seeds: Sequence[int]) -> NDArray[np.float64]:
         """Mean statistics of n units at each θ (k, P), shape (k, S).
 

@@ -15,8 +15,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from btgm_cli.core.errors import SettingError
 from btgm_cli.domains.digits.discriminator import Discriminator
 from btgm_cli.domains.digits.generator import Digits
-from btgm_cli.domains.digits.pretraining.objectives import r1_penalty
 from btgm_cli.domains.pretraining.gates import SAMPLE_SEED, in_chunks
+from btgm_cli.domains.pretraining.penalties import r1_penalty
 from btgm_cli.domains.pretraining.settings import require_fraction, require_positive
 from btgm_cli.domains.pretraining.trainee import Trainee, seeded
 

@@ -1,0 +1,170 @@
+"""What `criterion=fit` gives: f of θ for one data set, and how far to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from btgm_cli.core.capping import CEILING, capped
+from btgm_cli.domains.simulators.adversarial import Equilibrium, Tilt
+from btgm_cli.domains.simulators.model import Parameters
+from btgm_cli.domains.simulators.rounds import Agreement
+from btgm_cli.domains.simulators.synthetic import Fitted, Likelihood, Observed, Shape
+
+LARGEST_SHIFT, LARGEST_RATIO = 0.6, 1.35
+"""Between two emulators of half the simulations each; that of all is off by half as much."""
+
+LEAST_SHARE = 0.1
+"""Between the same: below, one rules out what the other holds to be likely."""
+
+LARGEST_WIDENING = 0.4
+"""Of either half: the posterior by all is then a tenth wider than it would be without error."""
+
+LARGEST_SKEWNESS, LARGEST_KURTOSIS = 0.5, 1.0
+"""Of the mean statistics of such data: beyond, as for extremes of one unit, no normal is right."""
+
+UNLIKELY = 1e-3
+"""Probability of statistics as far from the simulator's best, below which it is no simulator of
+these data."""
+
+
+@dataclass(frozen=True)
+class FittedCritic:
+    """f of `Fit` by critics: deterministic, with gradient, and no likelihood.
+
+    Far below the best, f falls as its logarithm (`core.capping`).
+
+    Args:
+        model: the simulator's.
+        fitted: the saddle point, and how far to believe it.
+        simulations: that were allowed.
+    """
+
+    model: Parameters
+    fitted: Equilibrium
+    simulations: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f of shape (n,) for θ (n, P), nats."""
+        return _high(self.tilt(x.cpu().double()), self.fitted.best, self.model).to(x)
+
+    @property
+    def tilt(self) -> Tilt:
+        """f as it is."""
+        return Tilt(self.model.simulator.prior, self.fitted.scores, self.fitted.weights)
+
+    @property
+    def doubt(self) -> str:
+        """Why f may not be believed: the critics of separate simulations differ."""
+        return differ(self.fitted.agreement, "critics")
+
+    @property
+    def remedy(self) -> str:
+        """More simulations."""
+        return f"criterion.simulations={4 * self.simulations}"
+
+
+@dataclass(frozen=True)
+class FittedLikelihood:
+    """f of `Fit` for one simulator and one data set: deterministic, with gradient.
+
+    Beyond a ceiling, far below the best, f falls as its logarithm (`core.capping`).
+
+    Args:
+        model: the simulator's.
+        fitted: emulator, and how far to believe it.
+        observed: the data's statistics.
+        simulations: that were allowed.
+    """
+
+    model: Parameters
+    fitted: Fitted
+    observed: Observed
+    simulations: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f of shape (n,) for θ (n, P), nats."""
+        return _high(self.likelihood(x.cpu().double()), self.fitted.best, self.model).to(x)
+
+    @property
+    def likelihood(self) -> Callable[[Tensor], Tensor]:
+        """log-likelihood of θ (n, P), (n,), as it is."""
+        prior = self.model.simulator.prior
+        return Likelihood(prior, self.fitted.emulator, self.observed)
+
+    @property
+    def misfit(self) -> float:
+        """Probability of statistics as far from the best by χ²; 1 where none are to spare."""
+        spare = len(self.observed.statistics) - len(self.model.simulator.prior)
+        if spare < 1:
+            return 1.0
+        half = torch.tensor([spare / 2, self.fitted.misfit / 2], dtype=torch.double)
+        return float(torch.special.gammaincc(*half))
+
+    @property
+    def doubt(self) -> str:
+        """Why f may not be believed: emulators differ, data are not normal, no θ makes such."""
+        if reason := differ(self.fitted.agreement, "emulators") or skewed(self.fitted.shape):
+            return reason
+        if self.misfit < UNLIKELY:
+            return (
+                f"no θ gives statistics as the data have: χ² {self.fitted.misfit:.3g}, "
+                f"probability {self.misfit:.1g}"
+            )
+        return ""
+
+    @property
+    def remedy(self) -> str:
+        """More simulations, where that is what f lacks."""
+        if differ(self.fitted.agreement, "emulators"):
+            return f"criterion.simulations={4 * self.simulations}"
+        if skewed(self.fitted.shape):
+            return "name statistics that are nearer to normal, by model.summary, or use more data"
+        return "check data, simulator and prior: criterion.data, model.simulate, model.prior"
+
+
+def _high(f: Tensor, best: float, model: Parameters) -> Tensor:
+    """f, which falls as its logarithm beyond a ceiling far below the best."""
+    return -capped(-f, -best + CEILING + model.latent_dim)
+
+
+def told(made: FittedLikelihood | FittedCritic) -> str:
+    """What was simulated and how well it is known, in a line."""
+    found, simulator = made.fitted, made.model.simulator
+    what = "critics" if isinstance(made, FittedCritic) else "emulators"
+    line = (
+        f"criterion=fit: {found.units:,} units in {found.rounds} rounds, "
+        f"{simulator.units:,} of them simulated now, {simulator.failures} calls failed; two "
+        f"{what} of half of them differ by {found.agreement.shift:.2f} posterior deviations"
+    )
+    return (
+        f"{line}; they are no likelihood, and β = 1 is no posterior" if what == "critics" else line
+    )
+
+
+def differ(found: Agreement, what: str) -> str:
+    """How two fits (emulators, critics) differ by too much; empty where they do not."""
+    halves = f"two {what} of separate simulations"
+    if found.shift > LARGEST_SHIFT:
+        return f"{halves} differ by {found.shift:.2f} posterior deviations"
+    if found.ratio > LARGEST_RATIO:
+        return f"{halves} give posteriors of different widths, by a factor of {found.ratio:.2f}"
+    if found.share < LEAST_SHARE:
+        return f"{halves} give posteriors that share {found.share:.0%} of their draws"
+    if found.widening > LARGEST_WIDENING:
+        share = f"{found.widening:.0%} of the variance of what is compared"
+        return f"the error of one of the {what} is {share}"
+    return ""
+
+
+def skewed(found: Shape) -> str:
+    """In what the statistics are not normal; empty where they nearly are."""
+    what = "the mean statistics of such data are not normal"
+    if found.skewness > LARGEST_SKEWNESS:
+        return f"{what}: skewness {found.skewness:.2g}"
+    if found.kurtosis > LARGEST_KURTOSIS:
+        return f"{what}: excess kurtosis {found.kurtosis:.2g}"
+    return ""
