@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 from experiments.simulators.__main__ import TRUTHS, observed
-from experiments.simulators.avo import HIDDEN, LEAK, SETTINGS, START, avo, critic_loss, critic_of
+from experiments.simulators.avo import HIDDEN, RATE, SETTINGS, START, Adam, Critic, avo
 from experiments.simulators.truths import EXACT, linear5, muons, poisson
-from torch import nn
 
 from btgm_cli import load_model
-from btgm_cli.domains.pretraining.trainee import seeded
 from btgm_cli.domains.simulators.shipped import ROTATION, asymmetry, cosines
 
 
@@ -50,30 +48,53 @@ def test_priors_are_where_avo_starts():
 
 
 def test_avos_critic_pays_for_slopes_other_than_one():
-    with seeded(0):
-        critic = nn.Linear(1, 1)
-    with torch.no_grad():
-        critic.weight.fill_(3.0)
-        critic.bias.zero_()
-    real, fake = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]])
-    loss = critic_loss(critic, real, fake, torch.full((2, 1), 0.5), 0.5)
-    assert loss.item() == pytest.approx(0.5 * (0.0 - 4.5) + 0.5 * 4)
+    """With weights of 0.3, 1 and 1 for one unit of each layer d is 0.3 max(x, 0) above zero."""
+    critic = Critic(1, np.random.default_rng(0))
+    for array in critic.arrays:
+        array[...] = 0.0
+    critic.w1[0], critic.w2[0, 0], critic.w3[0] = 0.3, 1.0, 1.0
+    real, fake = np.array([[1.0], [2.0]]), np.array([[0.0], [0.0]])
+    loss = critic.loss(real, fake, np.full((2, 1), 0.5), 0.5)
+    assert loss == pytest.approx(0.5 * (0.0 - 0.45) + 0.5 * 0.7**2)
+
+
+def test_avos_slopes_by_hand_are_those_of_its_loss():
+    rng = np.random.default_rng(0)
+    critic = Critic(3, rng)
+    for array in critic.arrays:
+        array[...] += rng.normal(0, 0.3, array.shape)
+    given = rng.normal(1, 1, (8, 3)), rng.normal(0, 1, (8, 3)), rng.random((8, 1)), 0.7
+    for array, slope in zip(critic.arrays, critic.slopes(*given), strict=True):
+        for place in np.ndindex(array.shape):
+            array[place] += 1e-6
+            above = critic.loss(*given)
+            array[place] -= 2e-6
+            below = critic.loss(*given)
+            array[place] += 1e-6
+            assert (above - below) / 2e-6 == pytest.approx(slope[place], abs=1e-6)
 
 
 def test_avos_critic_starts_small():
-    with seeded(0):
-        critic = critic_of(5)
-    first = critic[0].weight
-    assert first.abs().max() <= START * math.sqrt(6 / (5 + HIDDEN))
-    assert first.abs().max() > 0.5 * START * math.sqrt(6 / (5 + HIDDEN))
-    assert all((layer.bias == 0).all() for layer in critic if isinstance(layer, nn.Linear))
-    assert critic[1].negative_slope == LEAK
+    critic = Critic(5, np.random.default_rng(0))
+    assert np.abs(critic.w1).max() <= START * math.sqrt(6 / (5 + HIDDEN))
+    assert np.abs(critic.w1).max() > 0.5 * START * math.sqrt(6 / (5 + HIDDEN))
+    assert not critic.b1.any()
+
+
+def test_adam_steps_as_torchs():
+    mine, theirs = np.array([1.0, -2.0]), torch.tensor([1.0, -2.0], dtype=torch.double)
+    own, other = Adam([mine], (0.5, 0.9)), torch.optim.Adam([theirs], RATE, (0.5, 0.9))
+    for slope in ([0.3, -1.0], [0.1, 2.0], [-0.4, 0.0]):
+        own.step([np.array(slope)])
+        theirs.grad = torch.tensor(slope, dtype=torch.double)
+        other.step()
+    assert np.allclose(mine, theirs.numpy(), atol=1e-12)
 
 
 @pytest.mark.slow
 def test_avo_narrows_its_proposal_where_entropy_has_a_price():
     free, paying = avo("poisson", 0.0, 0, epochs=3), avo("poisson", 5.0, 0, epochs=3)
-    assert paying.sd < free.sd
+    assert (paying.sd < free.sd).all()
     assert free.units == paying.units == 32 * 100 * 4 + 3 * 64
 
 
