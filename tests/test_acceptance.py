@@ -37,10 +37,11 @@ def fewer_draws():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "N_OFFERED", 60_000)
         patch.setattr(fitting, "N_CALIBRATE", 40_000)
+        patch.setattr(fitting, "BATCH", 512)
         yield
 
 
-def fitted(flow, seed=0, steps=400, least_share=0.2):
+def fitted(flow, seed=0, steps=250, least_share=0.2):
     """An acceptance for β f on the Gaussian oracle, with the given flow."""
     acceptance = Acceptance(DIM, seed)
     generator = derived_generator(seed, "fit")

@@ -19,8 +19,12 @@ import pytest
 from btgm_cli import BtgmError, load_run
 from btgm_cli.cli import execute, main
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.report import draw_all
 from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.manifest import require_run, write_manifest
+from btgm_cli.store.runs import read_run
+
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 RUN = [
     *("run", "model=gaussian", "model.latent_dim=2", "criterion=linear", "target.betas=[0,1.5]"),
@@ -141,6 +145,7 @@ def told_at_the_end():
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "run"
     assert main([*RUN, f"out={path}"]) in (0, 3)
+    draw_all(read_run(path))
     files = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()}
     assert {PAID if name.startswith("paid/") else name for name in files} == {*ALL}
     return path

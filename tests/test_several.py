@@ -22,6 +22,7 @@ from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Problem, Tuning, tune
 from btgm_cli.tuning.contradiction import find_contradiction
 from btgm_cli.tuning.feasibility import Bound
+from tests.marks import slow
 from tests.test_tuning import KilledError, MemoryJournal
 
 DIM = 3
@@ -159,7 +160,7 @@ def unbroken():
     return run({"a": 0.9, "b": 0.8}, **SHORT).trace
 
 
-@pytest.mark.parametrize("events", [1, 2, 4])
+@pytest.mark.parametrize("events", [2, slow(1), slow(4)])
 def test_a_killed_search_goes_on_to_the_same_numbers(events, unbroken):
     journal = MemoryJournal(events)
     with pytest.raises(KilledError):

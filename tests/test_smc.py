@@ -166,7 +166,7 @@ def test_beyond_the_end_of_the_ladder_nothing_is_claimed(monkeypatch):
 
 @pytest.mark.parametrize("case", ["smc", "path"])
 def test_a_run_whose_smc_gets_no_further_ends_with_a_verdict_and_all_files(
-    tmp_path, monkeypatch, case
+    tmp_path, monkeypatch, pictures, case
 ):
     """As the reference of one run, and as a price alone, where the tilts are known."""
     monkeypatch.setattr(smc, "MOST_RUNGS", 8)

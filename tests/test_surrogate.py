@@ -91,7 +91,8 @@ def step(x):
 
 def test_each_evaluation_is_told_and_none_has_a_gradient():
     criterion = Counted(step)
-    result = tuned(criterion, Target(betas=[1.0, 2.0]))
+    short = replace(QUICK, first_steps=15, steps=15)
+    result = tuned(criterion, Target(betas=[1.0, 2.0]), short)
     assert criterion.asked == result.f_evals
     assert criterion.with_gradient == 0
     each = QUICK.n_learn + N_SIFTED + QUICK.n_eval
@@ -228,7 +229,7 @@ def broken(x):
 
 
 def test_an_answer_that_is_no_number_ends_the_training():
-    result = tuned(broken, Target(betas=[3.0]))
+    result = tuned(broken, Target(betas=[3.0]), replace(QUICK, first_steps=60))
     assert not result.points[0].effort.finite
     assert result.status is not Status.OK
 

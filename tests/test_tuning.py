@@ -16,6 +16,7 @@ from btgm_cli.domains.combined.criteria import Affine
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, training, tune
 from btgm_cli.tuning.settings import FirstBeta
+from tests.marks import slow
 
 DIM = 4
 QUICK = Tuning(
@@ -37,10 +38,10 @@ def quick(criterion, target, settings=QUICK, **choices):
     ("criterion", "target", "quantity"),
     [
         (Linear(), Target(C_D=2.0), "kl"),
-        (Linear(), Target(rho=0.2), "kl"),
+        slow(Linear(), Target(rho=0.2), "kl"),
         (Linear(), Target(C_f=1.5), "mean"),
         (Quadratic(1.0), Target(C_D=1.0), "kl"),
-        (Quadratic(1.0), Target(C_f=-1.0), "mean"),
+        slow(Quadratic(1.0), Target(C_f=-1.0), "mean"),
     ],
 )
 def test_a_reachable_target_is_met_in_at_most_five_updates(criterion, target, quantity, device):
@@ -216,7 +217,7 @@ def unbroken(request):
     return request.param, settings, quick(Linear(), request.param, settings)
 
 
-@pytest.mark.parametrize("events", [1, 2, 4, 5])
+@pytest.mark.parametrize("events", [2, 5, slow(1), slow(4)])
 def test_a_killed_run_goes_on_to_the_same_numbers(unbroken, events):
     target, settings, whole = unbroken
     resumed = killed_and_resumed(target, settings, events)
