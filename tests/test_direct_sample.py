@@ -20,6 +20,7 @@ from btgm_cli.truth.rejection import Rejection
 from btgm_cli.tuning.choice import aim, cheapest, from_here, yet_to_pay
 from btgm_cli.tuning.forecast import begun
 from btgm_cli.tuning.ways import Method
+from tests.marks import slow
 from tests.test_forecast import problem_of
 from tests.test_kills import KilledError, Killer
 from tests.test_sample import arrays
@@ -231,13 +232,13 @@ def test_a_tuning_of_its_own_is_a_run_beside_the_file(here, capsys):
     ("arguments", "words"),
     [
         (["method=magic"], "method='magic': choose one of auto, rejection, smc, tuning"),
-        (["n=0"], "n=0: must be 1 or more"),
+        slow(["n=0"], "n=0: must be 1 or more"),
         (["out=d.csv"], "must end in .npz or .parquet"),
         (["target.betas=[0,1]"], "target.betas=[0, 1]: must be one β"),
-        (["target.betas=null"], "target.betas=None: must be one β"),
+        slow(["target.betas=null"], "target.betas=None: must be one β"),
         (["colour=red"], "colour='red': unknown setting"),
-        (["correct=mcmc"], "correct='mcmc': unknown setting"),
-        (["--quick"], "option='--quick'"),
+        slow(["correct=mcmc"], "correct='mcmc': unknown setting"),
+        slow(["--quick"], "option='--quick'"),
         (["target.betas=null", "target.at_least={a: 1}"], "takes a run"),
         (["scenarios.n=5"], "btgm run writes scenarios.csv"),
     ],

@@ -78,7 +78,7 @@ def test_what_is_out_of_sight_is_extrapolated(target):
 
 @pytest.mark.parametrize(
     ("target", "criterion"),
-    [(Target(betas=[0]), "linear"), (Target(C_f=0.5), "quadratic")],
+    [(Target(betas=[0]), Linear()), (Target(C_f=0.5), Quadratic())],
 )
 def test_there_is_nothing_to_tell_of_p_itself_or_of_what_no_tilt_meets(target, criterion):
     assert seen(target, criterion) is None

@@ -17,6 +17,7 @@ from btgm_cli.domains.analytic.criteria import Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tilt.estimates import largest_reliable_k
 from btgm_cli.tuning.ranking import BUDGETS, GRID, in_order, look, rank, recommend, walk
+from tests.marks import slow
 
 DIM = 8
 N = 4000
@@ -223,26 +224,26 @@ def test_on_the_gan_the_log_of_a_class_comes_before_the_class(here, capsys, monk
         ("criteria=[normalized]", "criteria='normalized': criterion.of='LogClass': f fails on x"),
         ("criteria=[normalized]", "for another one there, add a YAML of your own"),
         ("criteria=[sum]", "criteria='sum': criterion.terms.first='LogClass': f fails"),
-        ("threads=100000", "threads=100000: must be from 1 to"),
-        ("seed=0,1", "seed='0,1': must be one value"),
+        slow("threads=100000", "threads=100000: must be from 1 to"),
+        slow("seed=0,1", "seed='0,1': must be one value"),
         ("~n", "n='~': cannot be taken away"),
         ("criteria=[class4]", "criteria='class4': f fails on x of shape"),
         ("n=999", "n=999: must be 1000 or more"),
-        ("n=1e4", "n=10000.0: must be a whole number"),
+        slow("n=1e4", "n=10000.0: must be a whole number"),
         ("kl=0", "kl=0: must be a positive number of nats"),
-        ("kl=much", "kl='much': must be"),
-        ("seed=-1", "seed=-1: must be"),
-        ("threads=0", "threads=0: must be"),
-        ("device=tpu", "device='tpu': choose one of"),
-        ("out=3", "out=3: must be a path"),
+        slow("kl=much", "kl='much': must be"),
+        slow("seed=-1", "seed=-1: must be"),
+        slow("threads=0", "threads=0: must be"),
+        slow("device=tpu", "device='tpu': choose one of"),
+        slow("out=3", "out=3: must be a path"),
         ("out=taken", "out='taken': already holds ranking.csv"),
         ("draws=5", "draws='5': unknown setting"),
-        ("+draws=5", "draws=5: unknown setting"),
+        slow("+draws=5", "draws=5: unknown setting"),
         ("hydra.run.dir=X", "hydra.run.dir='X': unknown setting"),
-        ("hydra/job_logging=none", "hydra/job_logging='none': unknown setting"),
-        ("seed=true", "seed=True: must be a whole number"),
-        ("criterion=linear", "criterion='linear': unknown setting"),
-        ("model=gauss", "model='gauss': unknown"),
+        slow("hydra/job_logging=none", "hydra/job_logging='none': unknown setting"),
+        slow("seed=true", "seed=True: must be a whole number"),
+        slow("criterion=linear", "criterion='linear': unknown setting"),
+        slow("model=gauss", "model='gauss': unknown"),
     ],
 )
 def test_a_bad_setting_is_named_and_nothing_is_written(here, capsys, setting, named):

@@ -39,7 +39,7 @@ def exact_mean(beta):
 def smaller_batches():
     """As large as two dimensions need."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regression, "BATCH", 256)
+        patch.setattr(regression, "BATCH", 128)
         yield
 
 

@@ -170,11 +170,17 @@ def clone(state):
     return [clone(value) for value in state] if isinstance(state, list) else state
 
 
-@pytest.mark.parametrize(("shift", "goal"), [(0.0, 1.0), (-1.0, 0.0), (99.0, 100.0)])
-def test_a_constant_in_f_changes_nothing(shift, goal):
-    """f + c has the tilts of f: the same path of β, whatever C_f is beside the distance to it."""
+@pytest.fixture(scope="module")
+def plain():
+    """Settings of a short search, and what it finds."""
     settings = replace(QUICK, first_steps=60, steps=30, max_updates=2, first_beta="second_order")
-    plain = quick(Linear(), Target(C_f=1.0), settings)
+    return settings, quick(Linear(), Target(C_f=1.0), settings)
+
+
+@pytest.mark.parametrize(("shift", "goal"), [(0.0, 1.0), (-1.0, 0.0), (99.0, 100.0)])
+def test_a_constant_in_f_changes_nothing(plain, shift, goal):
+    """f + c has the tilts of f: the same path of β, whatever C_f is beside the distance to it."""
+    settings, plain = plain
     shifted = quick(Affine(Linear(), 1.0, shift), Target(C_f=goal), settings)
     assert [row["beta"] for row in shifted.trace] == pytest.approx(
         [row["beta"] for row in plain.trace], rel=1e-3

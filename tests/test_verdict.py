@@ -37,7 +37,7 @@ def latent(criterion):
 
 def figures_of(flow, criterion, beta, reference=None, seed=0, n=10_000):
     """The figures of a planted flow, as a run would have them."""
-    reference = reference or Estimated(latent(criterion), n=20_000, n_particles=8000, seed=seed)
+    reference = reference or Estimated(latent(criterion), n=20_000, n_particles=4000, seed=seed)
     return examine(
         TunedModel(MODEL, flow),
         latent(criterion),

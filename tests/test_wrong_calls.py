@@ -17,7 +17,7 @@ from btgm_cli.cli.config import compose_config
 from btgm_cli.cli.tree import conf_dir
 from btgm_cli.domains.pretraining import jobs
 
-EVERY = 16
+EVERY = 40
 """Of the table, one in so many runs by default."""
 
 WRONG = ("abc", "[x,1]", "{a:1}", "nan", "-inf", "-7", "1e400", "99999999999999999999", "", "true")
