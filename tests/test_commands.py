@@ -100,7 +100,7 @@ def read_as_rank(argv: list[str]) -> None:
     cfg = compose_config("rank", Options("btgm rank").read(argv).settings)
     settings = checked(rank.Settings, values_of(cfg, "model"))
     for criterion in settings.criteria:
-        compose_config("run", [f"criterion={criterion}"])
+        require_composed([f"criterion={criterion}"])
 
 
 def read_as_figure(argv: list[str]) -> None:

@@ -56,6 +56,7 @@ def test_a_run_is_built_once_and_its_exports_are_found(tmp_path, monkeypatch):
     (tmp_path / "criterion" / "mine.yaml").write_text("_target_: own_parts.Criterion\n")
     (tmp_path / "extra" / "mine.yaml").write_text("_target_: own_parts.Note\ntext: it\n")
     own = ["run", "model=mine", "criterion=mine", "+extra=mine", *SMALL, "target.betas=[0,0.1]"]
+    own += ["tuning.first_steps=10"]
     assert main([*own, "out=run"]) == 0
     made = sys.modules["own_parts"].MADE
     assert made == ["note", "model", "criterion"]

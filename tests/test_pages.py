@@ -77,6 +77,7 @@ def verdicts(text: str) -> set[str]:
     return set(Status) & set(re.findall(r"\w+", text))
 
 
+@pytest.mark.slow
 def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, capsys, pictures):
     """experiments/own_generator: at most ten lines of user code, by YAML and from Python."""
     folder = ROOT / "experiments" / "own_generator"

@@ -260,6 +260,7 @@ def test_every_evaluation_is_counted_and_none_is_made_twice():
     assert made == result.f_evals + tried
 
 
+@pytest.mark.slow
 def test_too_few_passes_are_a_status_with_a_remedy():
     result = run({"a": 2.5, "b": 2.5}, max_updates=1)
     assert result.status is not Status.OK

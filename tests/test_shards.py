@@ -91,6 +91,7 @@ def test_a_shard_that_fails_takes_no_other_down_and_is_drawn_again(run, tmp_path
     assert len(drawn(tmp_path)) == COUNT
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_a_shard_no_more_than_a_second_try(run, tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "_require_installed", lambda *given: None)
     asked = []
