@@ -132,7 +132,7 @@ def test_a_model_of_the_package_is_audited_by_its_images():
     assert "class 3 has 0.0% of the draws" in found.verdict.reason
 
 
-@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize("corrected", [True, slow(False)])
 def test_log_q_of_corrected_draws_is_not_their_density(here, corrected):
     """`btgm sample` tells what they were chosen from; here that is a density of something else."""
     z = tilt()

@@ -229,6 +229,7 @@ def test_a_sweep_makes_one_run_directory_each(here):
     assert sorted(t["C_D"] for t in budgets) == [0.2, 0.2, 0.4, 0.4]
 
 
+@pytest.mark.slow
 def test_a_users_target_and_yaml_in_the_working_directory_are_found(here):
     (here / "mine.py").write_text("def first(x):\n    return x[:, 0]\n")
     (here / "criterion").mkdir()

@@ -259,7 +259,7 @@ QUICK = [
     *[("pareto.csv", kind, "sample") for kind in TEXTS],
     *[("samples/000.npy", "changed", "resume"), ("flow/000.safetensors", "missing", "resume")],
     *[("summary.json", "cut", "resume"), slow("pareto.csv", "one_row_less", "report")],
-    ("theory.csv", "cut_tail", "report"),
+    slow("theory.csv", "cut_tail", "report"),
 ]
 
 
@@ -359,6 +359,7 @@ def test_the_line_says_what_is_wrong(run, capsys, change, words):
     assert words in line
 
 
+@pytest.mark.slow
 def test_another_version_is_read_and_not_gone_on_with(run, expected, capsys):
     write_manifest(run, replace(require_run(run), version="0.0.1"))
     for command in ("sample", "load_run", "report"):

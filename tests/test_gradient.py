@@ -107,6 +107,7 @@ def test_a_criterion_without_gradient_reaches_its_target_and_says_how():
     assert last.figures.kl_gap <= 0.05
 
 
+@pytest.mark.slow
 def test_the_score_can_be_asked_for_where_there_is_a_gradient():
     settings = replace(QUICK, gradient=Gradient.SCORE)
     result = tune(MODEL, Linear(), target=Target(C_D=0.5), flow=small_flow(), settings=settings)

@@ -84,6 +84,7 @@ AGAIN = {
     *("    return undefined", "    assert False", "    return x.view(7, -1)"),
     *("    sys.exit('no more')", "    return x[:, 0], x", "    return x[:, 0].numpy()"),
     *("    return 3.0", "    return x[:, 0].tolist()", "    return x.mean()"),
+    *("    sys.exit()", "    return x[:, 0] > 0", "    return x[:, 0].to('meta')"),
     *("    x[:, 1] = 0\n    return x[:, 0]", "    return x[:64, 0] + torch.zeros(64)"),
 }
 """Of a kind that another criterion has."""
@@ -143,6 +144,10 @@ ONCE_MORE = {
     "decode(self, z): return z @ torch.ones(5, 2)",
     "decode(self, z): return None",
     "decode(self, z): sys.exit(3)",
+    "decode(self, z): return z.add_(1)",
+    "__init__(self, latent_dim): self.latent_dim = 3.0",
+    "prior_log_prob(self, z): return super().prior_log_prob(z) / 0",
+    "noise(self, n, g): 1/0\n  def decode_with(self, z, e): pass",
     "__init__(self, latent_dim): sys.exit()",
     "__init__(self, latent_dim): self.latent_dim, self.decode = 3, None",
 }

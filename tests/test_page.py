@@ -243,6 +243,7 @@ def test_a_sweep_whose_plan_is_damaged_has_no_page(sweep, tmp_path, capsys, page
     assert "sweep.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_job_has_the_page_that_its_run_would_have(sweep, tmp_path, pages):
     shutil.copytree(sweep / "0_linear", tmp_path / "run")
     assert main(["report", str(tmp_path / "run")]) == 0

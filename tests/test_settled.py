@@ -15,7 +15,6 @@ from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import tune
 from btgm_cli.tuning.fitting import N_SIFTED
 from btgm_cli.tuning.settled import BESIDE, is_beside, last_trained, moved
-from tests.marks import slow
 from tests.test_surrogate import QUICK
 from tests.test_tuning import MemoryJournal
 
@@ -76,7 +75,8 @@ def test_what_was_asked_there_is_learned_from(path):
     assert len(path.points[1].paid["f"]) == N_SIFTED + QUICK.n_eval
 
 
-@pytest.mark.parametrize("points", [1, slow(2)])
+@pytest.mark.slow
+@pytest.mark.parametrize("points", [1, 2])
 def test_a_run_killed_beside_it_goes_on_to_the_same_rows(path, points):
     journal = MemoryJournal()
     journal.kept = list(path.points[:points])

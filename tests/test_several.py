@@ -22,7 +22,6 @@ from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Problem, Tuning, tune
 from btgm_cli.tuning.contradiction import find_contradiction
 from btgm_cli.tuning.feasibility import Bound
-from tests.marks import slow
 from tests.test_tuning import KilledError, MemoryJournal
 
 DIM = 3
@@ -141,6 +140,7 @@ def test_two_wishes_are_met_at_once_with_the_least_divergence():
     assert last.weights == pytest.approx(tuple((found / found.sum()).tolist()), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_one_is_held_while_another_is_pushed():
     """Pushing −a alone would take b down with it: b is held where p has it."""
     wishes = WeightedSum({"a": Linear([-1.0, 0, 0]), "b": Linear(SLANTED)}, {"a": 1, "b": 1})
@@ -160,7 +160,8 @@ def unbroken():
     return run({"a": 0.9, "b": 0.8}, **SHORT).trace
 
 
-@pytest.mark.parametrize("events", [2, slow(1), slow(4)])
+@pytest.mark.slow
+@pytest.mark.parametrize("events", [1, 2, 4])
 def test_a_killed_search_goes_on_to_the_same_numbers(events, unbroken):
     journal = MemoryJournal(events)
     with pytest.raises(KilledError):

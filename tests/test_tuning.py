@@ -177,7 +177,7 @@ def plain():
     return settings, quick(Linear(), Target(C_f=1.0), settings)
 
 
-@pytest.mark.parametrize(("shift", "goal"), [(0.0, 1.0), (-1.0, 0.0), (99.0, 100.0)])
+@pytest.mark.parametrize(("shift", "goal"), [(-1.0, 0.0), slow(0.0, 1.0), slow(99.0, 100.0)])
 def test_a_constant_in_f_changes_nothing(plain, shift, goal):
     """f + c has the tilts of f: the same path of β, whatever C_f is beside the distance to it."""
     settings, plain = plain
@@ -223,7 +223,7 @@ def unbroken(request):
     return request.param, settings, quick(Linear(), request.param, settings)
 
 
-@pytest.mark.parametrize("events", [2, 5, slow(1), slow(4)])
+@pytest.mark.parametrize("events", [2, *map(slow, (1, 4, 5))])
 def test_a_killed_run_goes_on_to_the_same_numbers(unbroken, events):
     target, settings, whole = unbroken
     resumed = killed_and_resumed(target, settings, events)
