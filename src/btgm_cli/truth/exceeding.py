@@ -20,9 +20,6 @@ from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
 from btgm_cli.tilt.exceedance import PRIOR, Exceedance, WeightedDraws, exceedance
 from btgm_cli.truth.trust import ERRORS
 
-NOISES = 4
-"""Fresh draws of x for each z, where the decoder is stochastic."""
-
 HALF_SEES = 25.0
 """Effective draws above t; a half with fewer has nothing to object."""
 
@@ -95,8 +92,8 @@ class Pooled:
 
     @property
     def evaluations(self) -> int:
-        """Of f."""
-        return self.f.numel()
+        """Of f̂: all noises of one z together, as in what a run costs."""
+        return len(self.f)
 
     @cached_property
     def whole(self) -> WeightedDraws:
@@ -165,7 +162,7 @@ def drawn(
                 log_q if other == index else source.log_prob(z)
                 for other, source in enumerate(sources)
             ]
-            values = sign * f.noisy(z, noises, generator).double()
+            values = sign * f.noisy(z, noises, generator)
             if missing := int(values.isnan().sum()):
                 fault = f"f is NaN for {missing:,} of {values.numel():,} values"
                 raise SettingError("criterion", name_of(f.criterion), fault)
