@@ -134,8 +134,9 @@ class LatentCriterion:
             if not isinstance(model, StochasticDecoder):
                 return self.criterion(model.decode(z))[:, None].expand(-1, noises)
             noise = model.noise(noises * len(z), generator).unflatten(0, (noises, -1))
-            f: Tensor = self.criterion(model.decode_with(z, noise).flatten(0, 1))
-            return f.unflatten(0, (noises, -1)).T
+            f = self.criterion(model.decode_with(z, noise).flatten(0, 1))
+            each: Tensor = f.unflatten(0, (noises, -1))
+            return each.T
 
     def noisy(self, z: Tensor, noises: int, generator: torch.Generator) -> Tensor:
         """The same, but what has been paid for of exactly this z is not evaluated again.

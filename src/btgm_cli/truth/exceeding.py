@@ -152,7 +152,8 @@ def drawn(
     Raises:
         SettingError: f is NaN, so that nobody knows on which side of a t it lies.
     """
-    blocks: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    rows: tuple[Tensor, ...] = ()
+    at = 0
     for index, count in enumerate(counts):
         for number, start in enumerate(range(0, count, CHUNK)):
             generator = generators(index, number)
@@ -167,8 +168,13 @@ def drawn(
                 fault = f"f is NaN for {missing:,} of {values.numel():,} values"
                 raise SettingError("criterion", name_of(f.criterion), fault)
             each = torch.stack([ratio.double() - log_p for ratio in ratios], -1)
-            blocks.append((z, values, each, torch.full((len(z),), index, device=z.device)))
-    z, values, each, source = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+            block = (z, values, each, torch.full((len(z),), index, device=z.device))
+            # In place: what is kept between blocks would split up the memory that they free.
+            rows = rows or tuple(part.new_empty(sum(counts), *part.shape[1:]) for part in block)
+            for row, part in zip(rows, block, strict=True):
+                row[at : at + len(z)] = part
+            at += len(z)
+    z, values, each, source = rows
     return Pooled(z, values, each, source, density_se)
 
 
