@@ -7,10 +7,12 @@ import pytest
 import torch
 from experiments.simulators.__main__ import TRUTHS, observed
 from experiments.simulators.avo import HIDDEN, RATE, SETTINGS, START, Adam, Critic, avo
+from experiments.simulators.npe import _of_scaled
 from experiments.simulators.truths import EXACT, linear5, muons, poisson
 
 from btgm_cli import load_model
 from btgm_cli.domains.simulators.shipped import ROTATION, asymmetry, cosines
+from btgm_cli.domains.simulators.simulator import prior_draws
 
 
 def test_the_posterior_of_a_rate_is_normal_about_the_log_of_the_mean():
@@ -102,6 +104,13 @@ def test_a_density_is_what_is_positive():
     x = cosines(8.0, 4000, np.random.default_rng(0))[:, 0]
     assert ((1 + x**2 + 8 * x) > 0).all()
     assert x.min() < 0
+
+
+@pytest.mark.parametrize("name", list(TRUTHS))
+def test_what_is_drawn_on_scales_of_order_one_comes_back_as_theta(name):
+    simulator = load_model(name).simulator
+    theta = prior_draws(simulator.prior, 20, 0, "scales")
+    assert torch.allclose(_of_scaled(simulator, simulator.prior.scaled(theta)), theta)
 
 
 def test_data_are_the_same_each_time():

@@ -275,19 +275,10 @@ def rows(name: str, entropy: float, seed: int) -> list[Row]:
     began = time.process_time()
     found = avo(name, entropy, seed)
     seconds = time.process_time() - began
-    return [
-        {
-            "simulator": name,
-            "entropy": entropy,
-            "seed": seed,
-            "parameter": parameter,
-            "mean": found.mean[k],
-            "sd": found.sd[k],
-            "units": found.units,
-            "processor_seconds": seconds,
-        }
-        for k, parameter in enumerate(TRUTHS[name][1])
-    ]
+    run: Row = {"simulator": name, "entropy": entropy, "seed": seed}
+    spent: Row = {"units": found.units, "processor_seconds": seconds}
+    table = zip(TRUTHS[name][1], found.mean.tolist(), found.sd.tolist(), strict=True)
+    return [run | {"parameter": key, "mean": mean, "sd": sd} | spent for key, mean, sd in table]
 
 
 def make(folder: Path, names: list[str]) -> None:

@@ -131,7 +131,8 @@ class KeptUnits(Kept[NDArray[np.float32]]):
 
     def remove(self) -> None:
         """Remove the file: the fit is made."""
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, Path(f"{self.path}.lock")):
+            path.unlink(missing_ok=True)
 
     def of(self, statistics: NDArray[np.float64]) -> NDArray[np.float32]:
         """The statistics of each unit, in single precision."""
