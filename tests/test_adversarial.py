@@ -48,7 +48,9 @@ class Lines:
 
     at: float
     error: float
-    places: torch.Tensor
+
+    def inside(self, u):
+        return u.clamp(-50, 50)
 
     def mean(self, u):
         away = u[:, :1] - self.at
@@ -61,8 +63,7 @@ class Lines:
 
 def lines(at, error=0.0, size=10):
     within = torch.eye(2).double()
-    places = torch.tensor([[-50.0], [50.0]]).double()
-    return Scores(Lines(at, error, places), torch.ones(2).double(), within, size)
+    return Scores(Lines(at, error), torch.ones(2).double(), within, size)
 
 
 def tilted(scores, seed=0):

@@ -106,6 +106,13 @@ def test_an_emulator_of_a_line_has_the_normal_likelihood():
     normal = torch.distributions.MultivariateNormal(mean, sigma / 7)
     found = emulator.log_likelihood(u, observed, 7)
     assert torch.allclose(found, normal.log_prob(observed), atol=1e-3)
+    # Beyond all places nothing is known, and nothing there may explain the data.
+    far = torch.tensor([[40.0, 0.0], [-3.0, 300.0]]).double()
+    side = far.clamp(u.amin(0), u.amax(0))
+    found, edge = (emulator.log_likelihood(at, observed, 7) for at in (far, side))
+    assert torch.equal(found, edge)
+    errors, at_edge = (emulator.means.mean_and_var(at)[1] for at in (far, side))
+    assert (errors > at_edge).all()
 
 
 @pytest.fixture(scope="module")

@@ -53,11 +53,11 @@ class Scores:
 
     def means(self, u: Tensor) -> Tensor:
         """size (E d − d̄) over `spread`, shape (n, K), at u (n, P): what weights multiply."""
-        return self.size * self.processes.mean(self._inside(u))
+        return self.size * self.processes.mean(self.processes.inside(u))
 
     def errors(self, u: Tensor) -> Tensor:
         """Variance of the errors of E d, in those of one unit, shape (n,)."""
-        return self.processes.mean_and_var(self._inside(u))[1][:, 0]
+        return self.processes.mean_and_var(self.processes.inside(u))[1][:, 0]
 
     def ridge(self, u: Tensor) -> Tensor:
         """Covariance (K, K) of the errors of `means`, in the mean over u (n, P)."""
@@ -68,10 +68,6 @@ class Scores:
         """Share that the errors have of the variance of scores of as many units as the data."""
         errors = self.errors(u)
         return (errors / (errors + 1 / self.size)).mean().item()
-
-    def _inside(self, u: Tensor) -> Tensor:
-        places = self.processes.places
-        return torch.maximum(torch.minimum(u, places.amax(0)), places.amin(0))
 
 
 @dataclass(frozen=True)

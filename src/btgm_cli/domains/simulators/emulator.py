@@ -62,7 +62,8 @@ class Emulator:
     """Statistics of one unit at θ: mean, with the variance of its error, and covariance.
 
     Statistics are first turned so that they are of variance one and uncorrelated where the
-    observed ones lie; the covariance elsewhere is that of L D Lᵀ.
+    observed ones lie; the covariance elsewhere is that of L D Lᵀ. Beyond the box of all places
+    both are those at its nearest side: an error that grows without end would explain any data.
 
     Args:
         turn: W, shape (S, S).
@@ -111,6 +112,7 @@ class Emulator:
 
     def _white(self, u: Tensor, observed: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Distances of observed statistics, standardized, (n, S), and by what (n, S, S)."""
+        u = self.means.inside(u)
         mean, error = self.means.mean_and_var(u)
         of_unit = _of_entries(self.logs.mean(u), mean.shape[1])
         factor = torch.linalg.cholesky(of_unit / size + torch.diag_embed(error))
@@ -122,6 +124,7 @@ class Emulator:
 
         Of the mean statistics of so many units, of the statistic for which it is largest.
         """
+        u = self.means.inside(u)
         _, error = self.means.mean_and_var(u)
         own = _of_entries(self.logs.mean(u), error.shape[1]).diagonal(dim1=1, dim2=2) / size
         return (error / (error + own)).mean(0).max().item()

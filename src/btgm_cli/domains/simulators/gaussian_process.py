@@ -45,6 +45,10 @@ class Processes:
     whitening: Tensor
     weights: Tensor
 
+    def inside(self, u: Tensor) -> Tensor:
+        """u (n, P), or its nearest point in the box of all places: beyond, nothing is known."""
+        return torch.maximum(torch.minimum(u, self.places.amax(0)), self.places.amin(0))
+
     def mean(self, u: Tensor) -> Tensor:
         """Expected outputs (n, S) at u (n, P)."""
         return self._mean(_kernel(self.log_a, self.log_length, u, self.places))

@@ -23,7 +23,7 @@ from btgm_cli.domains.simulators.rounds import ROUNDS, Agreement, Posterior, Rou
 UNITS = 2000
 """Of one call at the posterior's mean, which tell how normal a mean of as many as the data is."""
 
-VERSION = 2
+VERSION = 3
 """Of how an emulator is fitted: a file of another is not read."""
 
 NUMBERS = ("best", "misfit", "rounds", "units")
