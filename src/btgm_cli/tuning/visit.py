@@ -66,6 +66,7 @@ class Visits:
             self.acceptance = learned.to(problem.device)
         self._reference = reference
         self.weights: tuple[float, ...] = ()
+        self._multiplying = 0
         self.points: list[PathPoint] = []
         self._passes, self._journal, self._observe = passes, journal, observe
         self._known = self._known_of_prior()
@@ -97,10 +98,22 @@ class Visits:
         return self._reference
 
     def turn_to(
-        self, f: LatentCriterion, reference: ReferenceSource, weights: tuple[float, ...]
+        self,
+        f: LatentCriterion,
+        reference: ReferenceSource,
+        weights: tuple[float, ...],
+        cuts: tuple[float, ...] = (),
     ) -> None:
-        """Go on with another sum of the same terms, and its exact tilt."""
-        self.f, self._reference, self.weights = f, reference, weights
+        """Go on with another sum of the same terms, and its exact tilt.
+
+        Args:
+            f: the sum.
+            reference: its tilts.
+            weights: of the terms.
+            cuts: where the terms are cut; see `core.views.View.feature`.
+        """
+        self.f, self._reference, self.weights = f, reference, (*weights, *cuts)
+        self._multiplying = len(weights)
         self._known, self._asked, self._of_p = self._known_of_prior(), [], []
 
     def remembering(self, f: LatentCriterion, *weights: float) -> LatentCriterion:
@@ -262,7 +275,8 @@ class Visits:
         steps = settings.steps if last else settings.first_steps
         schedule = Schedule(last.beta if last else 0.0, beta, steps)
         if last:
-            rate = settings.learning_rate * warm_share(moved(last, beta, self.weights))
+            weights = self.weights[: self._multiplying]
+            rate = settings.learning_rate * warm_share(moved(last, beta, weights))
             settings = replace(settings, learning_rate=rate)
         generator = self.generator("training", index)
         return Training(self.flow, settings, schedule, generator), settings
