@@ -32,9 +32,12 @@ class Viewed:
 
     def __call__(self, x: Tensor) -> Tensor:
         """f of shape (n,) for x of shape (n, *X)."""
-        parts = self.of.parts(x)
+        return self.of_parts(self.of.parts(x))
+
+    def of_parts(self, parts: Tensor) -> Tensor:
+        """f of shape (…) by the terms of the sum, shape (…, terms)."""
         each = zip(self.views, self._columns, self.weights, self.cuts, strict=True)
-        terms = [weight * view.feature(parts[:, at], cut) for view, at, weight, cut in each]
+        terms = [weight * view.feature(parts[..., at], cut) for view, at, weight, cut in each]
         return torch.stack(terms).sum(0)
 
 
