@@ -1,4 +1,4 @@
-"""`target.views` as it is typed: the criteria that the views name make the sum that they are on."""
+"""`target.views` as it is typed: the criteria that the views name make a sum."""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ def views_figure(run: Run) -> Figure | None:
         for _, view in own.iterrows():
             _mark(axes, view)
         axes.set(xlabel=name, yscale="log")
-        axes.set_title("\n".join(_line(view) for _, view in own.iterrows()), loc="left", size=SMALL)
+        axes.set_title(
+            "\n".join(_line(view) for _, view in own.iterrows()), loc="left", size=SMALL
+        )
     grid[0].set_ylabel("share of draws in a bin")
     labels = zip((MUTED, REFERENCE, TUNED), ("p", "exact tilt", "tuned model"), strict=True)
     handles = [handle(colour, label) for colour, label in labels]

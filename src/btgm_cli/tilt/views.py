@@ -29,7 +29,7 @@ from btgm_cli.tilt.multipliers import Bounds, solve
 SEEN = 100
 """Draws beyond a cut that a step may rest on."""
 
-HALVINGS = 24
+HALVINGS = 16
 """Of the bracket of a quantile."""
 
 SWEEPS = 4
@@ -110,7 +110,9 @@ class Weighed:
     def told(self, j: int, view: View) -> tuple[float, float]:
         """What view j is of, and its standard error."""
         f = self.values[..., j]
-        if view.kind is Kind.TAIL_MEAN:  # its slope in v is 0 at the quantile, which costs no error
+        if (
+            view.kind is Kind.TAIL_MEAN
+        ):  # its slope in v is 0 at the quantile, which costs no error
             cut = self.quantile(j, view.at)
             each = cut + view.feature(f, cut).mean(-1) / view.at
         else:
@@ -214,4 +216,3 @@ def _bounds(views: Sequence[View]) -> Bounds:
     least = [0.0 if view.sign is Sign.AT_LEAST else -math.inf for view in views]
     most = [0.0 if view.sign is Sign.AT_MOST else math.inf for view in views]
     return Bounds(torch.tensor(least).double(), torch.tensor(most).double())
-

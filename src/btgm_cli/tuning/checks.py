@@ -186,7 +186,9 @@ def check_target(target: Target, criterion: Criterion) -> None:
     """
     for view in target.asked:
         if not isinstance(criterion, Summed):
-            expected = f"{name_of(criterion)} has no terms; views need a sum, such as criterion=sum"
+            expected = (
+                f"{name_of(criterion)} has no terms; views need a sum, such as criterion=sum"
+            )
             raise SettingError(SETTING, view.text, expected)
         if view.of not in criterion.terms:
             expected = f"no criterion {view.of}; choose from {', '.join(criterion.terms)}"

@@ -117,7 +117,8 @@ def _told(
         text = f"{texts} cannot be met together: {way} can be gone"
     share = WITHIN * max(conflict.share, 0.0)
     less = [
-        view.asking(float(f"{start + share * (view.value - start):.4g}")) if j in involved
+        view.asking(float(f"{start + share * (view.value - start):.4g}"))
+        if j in involved
         else view.text
         for j, (view, start) in enumerate(zip(views, under_p, strict=True))
     ]

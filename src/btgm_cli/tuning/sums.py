@@ -112,7 +112,9 @@ class SoughtSum(ABC):
             start=Particles(self._z, self._on_prior(criterion).to(self._z)),
         )
 
-    def _most_of(self, criterion: Criterion, name: tuple[float, ...], asked: float) -> Bound | None:
+    def _most_of(
+        self, criterion: Criterion, name: tuple[float, ...], asked: float
+    ) -> Bound | None:
         """The largest mean of a sum, where that is less than what is asked."""
         reference = self._reference_of(criterion, name)
         most = prospect(Goal(Quantity.MEAN, asked), reference).most

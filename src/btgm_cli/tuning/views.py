@@ -141,7 +141,10 @@ class ViewsTogether(SoughtSum):
         """Are all views known to within the tolerance, or is one surely missed?"""
         told = [draws.told(j, view) for j, view in enumerate(self.views)]
         both = list(zip(self.views, told, strict=True))
-        if any(abs(found - view.value) > SURELY * self._allowed(view, se) for view, (found, se) in both):
+        if any(
+            abs(found - view.value) > SURELY * self._allowed(view, se)
+            for view, (found, se) in both
+        ):
             return True
         return all(2 * se <= self._allowed(view, 0.0) for view, (_, se) in both)
 

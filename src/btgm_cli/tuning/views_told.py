@@ -65,7 +65,9 @@ def _row(found: ViewsTogether, j: int, view: View, draws: dict[str, Weighed]) ->
 
 def _marginal(of: str, j: int, draws: dict[str, Weighed]) -> list[dict[str, Any]]:
     """Shares of each distribution in bins of one criterion."""
-    ends = [drawn.quantile(j, share) for drawn in draws.values() for share in (OUTSIDE, 1 - OUTSIDE)]
+    ends = [
+        drawn.quantile(j, share) for drawn in draws.values() for share in (OUTSIDE, 1 - OUTSIDE)
+    ]
     edges = torch.linspace(min(ends), max(ends), BINS + 1, dtype=torch.double)
     shares = {name: _histogram(drawn, j, edges) for name, drawn in draws.items()}
     return [
