@@ -123,7 +123,8 @@ class LatentCriterion:
         criterion = self.criterion
         assert isinstance(criterion, Summed)
         with torch.no_grad():
-            return criterion.parts(draw_x(self.model, z, generator))
+            parts: Tensor = criterion.parts(draw_x(self.model, z, generator))
+            return parts
 
     def with_classes(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
         """f̂ (n,) without gradient, and the classes of all x, where the criterion knows them."""

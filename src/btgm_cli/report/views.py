@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,6 +23,8 @@ DARK = "#222222"
 
 LEAST = 1e-6
 """Share of a bin below which nothing is drawn."""
+
+WORDS = {"E": "mean", "P": "threshold", "CVaR": "mean of the tail"}
 
 COLOURS = {"under_p": MUTED, "exact": REFERENCE, "tuned": TUNED}
 
@@ -59,20 +63,20 @@ def _draw_marginal(axes: Axes, table: pd.DataFrame) -> None:
         axes.stairs(np.where(share > LEAST, share, np.nan), edges, color=colour, linewidth=1.2)
 
 
-def _mark(axes: Axes, view: pd.Series) -> None:  # type: ignore[type-arg]
-    """Where the view looks: its mean, its threshold, or the mean of its tail beyond the quantile."""
-    at = {"E": view["asked"], "P": view["at"], "CVaR": view["asked"]}[str(view["kind"])]
-    word = {"E": "E", "P": "t", "CVaR": "CVaR"}[str(view["kind"])]
+def _mark(axes: Axes, view: Any) -> None:
+    """Where the view looks: its mean, its threshold, or its tail and the mean of that."""
+    kind = view["kind"]
+    at = view["at"] if kind == "P" else view["asked"]
     axes.axvline(at, color=DARK, linewidth=1.0, linestyle=":")
-    place = {"xy": (at, 1.0), "xycoords": ("data", "axes fraction")}
-    axes.annotate(word, **place, xytext=(2, -8), textcoords="offset points", size=SMALL)
-    if view["kind"] == "CVaR":
+    top = axes.get_xaxis_transform()
+    axes.text(at, 1.0, f" {WORDS[kind]}", transform=top, size=SMALL, va="top")
+    if kind == "CVaR":
         right = axes.get_xlim()[1]
         axes.axvspan(view["cut"], right, color=MUTED, alpha=0.12, linewidth=0)
         axes.set_xlim(right=right)
 
 
-def _line(view: pd.Series) -> str:  # type: ignore[type-arg]
+def _line(view: Any) -> str:
     """A view, and what became of it."""
     met = "met" if view["met"] else "missed"
     return f"{view['view']}: p {view['under_p']:.3g}, exact tilt {view['exact']:.4g}, {met}"

@@ -12,7 +12,7 @@ from btgm_cli.core.contracts import Criterion, Summed
 from btgm_cli.core.latent_criterion import evaluate
 from btgm_cli.core.results import Status, Verdict
 from btgm_cli.core.viewed import Viewed
-from btgm_cli.core.views import Kind, Sign, View
+from btgm_cli.core.views import Sign, View
 from btgm_cli.tilt.views import Tilted, Viewpoint, Weighed, settle
 from btgm_cli.truth.evaluation import MOST_ROUNDS
 from btgm_cli.tuned.defence import LEAST_SHARE, Defended
@@ -139,14 +139,13 @@ class ViewsTogether(SoughtSum):
 
     def _is_clear(self, draws: Weighed) -> bool:
         """Are all views known to within the tolerance, or is one surely missed?"""
-        told = [draws.told(j, view) for j, view in enumerate(self.views)]
-        both = list(zip(self.views, told, strict=True))
-        if any(
-            abs(found - view.value) > SURELY * self._allowed(view, se)
-            for view, (found, se) in both
-        ):
-            return True
-        return all(2 * se <= self._allowed(view, 0.0) for view, (_, se) in both)
+        errors = []
+        for j, view in enumerate(self.views):
+            value, error = draws.told(j, view)
+            if abs(value - view.value) > SURELY * self._allowed(view, error):
+                return True
+            errors.append(2 * error <= self._allowed(view, 0.0))
+        return all(errors)
 
     def _on_prior(self, criterion: Criterion) -> Tensor:
         parts = self._parts.double()
