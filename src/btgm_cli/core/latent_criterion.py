@@ -114,9 +114,11 @@ class LatentCriterion:
         assert isinstance(criterion, Summed)
 
         def evaluated() -> Tensor:
-            return criterion.parts(self._decoded(z)).unflatten(0, (self.f_samples, -1))
+            parts = criterion.parts(self._decoded(z))
+            found: Tensor = parts.unflatten(0, (self.f_samples, -1)).movedim(0, 1)
+            return found
 
-        return self._recalled("values", z, lambda: evaluated().movedim(0, 1))
+        return self._recalled("values", z, evaluated)
 
     def fresh_values(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """Each term of a sum on one x with fresh noise for each z (n, D), shape (n, terms)."""
