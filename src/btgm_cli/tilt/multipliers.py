@@ -22,6 +22,9 @@ MOST_STEPS = 200
 SLOPE = 1e-12
 """Deviations of fᵢ that its mean may be off; about what float64 can tell."""
 
+FURTHEST = 1e4
+"""Deviations that no tilt is strong by; a minimizer without bounds leaps too far to come back."""
+
 LEAST_ESS = 0.02
 """Share of the draws that must stay effective: beyond, their weights say little."""
 
@@ -118,12 +121,13 @@ def _minimum(potential: _Potential, least: Tensor, most: Tensor) -> Tensor:
     # Imported here: it takes a third of a second, which `btgm --help` need not wait for.
     from scipy.optimize import minimize  # noqa: PLC0415
 
+    within = [bound.clamp(-FURTHEST, FURTHEST).tolist() for bound in (least, most)]
     minimize(
         potential,
         potential.last,
         jac=True,
         method="L-BFGS-B",
-        bounds=list(zip(least.tolist(), most.tolist(), strict=True)),
+        bounds=list(zip(*within, strict=True)),
         callback=potential.keep,
         options={"maxiter": MOST_STEPS, "ftol": 0.0, "gtol": SLOPE},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,8 @@ from btgm_cli.tilt.views import SEEN
 from btgm_cli.tuning.contradiction import WITHIN, Conflict, Contradiction, find_conflict
 from btgm_cli.tuning.feasibility import Bound
 
-HIGHEST = 10
-"""Draws beyond the highest cut of a hinge: a hinge beyond all draws is 0, and tells nothing."""
-
-QUANTILES = (0.5, 0.9, 0.99)
-"""Of the draws, where hinges are cut as well."""
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+"""Of the draws, where hinges are cut."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,6 @@ class Side:
     sign: float
     goal: float
 
-    def reached(self, limit: float) -> float:
-        """A largest mean of the feature times its sign, in the view's unit."""
-        if self.view.kind is Kind.TAIL_MEAN:
-            return self.cut + limit / self.view.at
-        return self.sign * limit
-
 
 Most = Callable[[Sequence[View], tuple[float, ...], tuple[float, ...], float], Bound | None]
 """The largest mean of Σ wⱼ gⱼ, given views, w and cuts, where that is less than what is asked."""
@@ -61,6 +53,9 @@ def contradiction_of(
         under_p: what each view is of, under p.
         most: what the reference knows of a sum.
     """
+    for j, view in enumerate(views):
+        if (bound := _too_low(view, values[..., j], most)) is not None:
+            return _beyond(views, j, bound, under_p[j])
     sides = [side for j, view in enumerate(views) for side in _sides(j, view, values[..., j])]
     means = [
         side.sign * side.view.feature(values[..., side.index], side.cut).mean(-1) for side in sides
@@ -74,6 +69,27 @@ def contradiction_of(
 
     conflict = find_conflict(torch.stack(means, -1), goal, most_of)
     return _told(views, sides, conflict, under_p) if conflict else None
+
+
+def _too_low(view: View, values: Tensor, most: Most) -> Bound | None:
+    """The most that a criterion can be, where no draw (n, noises) reaches what the view is of."""
+    least = view.at if view.kind is Kind.PROBABILITY else view.value
+    if view.kind is Kind.MEAN or view.sign is Sign.AT_MOST or (values > least).any():
+        return None
+    mean = View(Kind.MEAN, view.of, Sign.AT_LEAST, least)
+    return most([mean], (1.0,), (0.0,), least)
+
+
+def _beyond(views: Sequence[View], j: int, bound: Bound, under_p: float) -> Contradiction:
+    """View j is of what its criterion never is."""
+    view = views[j]
+    reached = f"the most that {view.of} can be is {bound.value:.4g}"
+    text = f"{view.text} cannot be met: {reached}"
+    if view.kind is Kind.PROBABILITY:
+        return Contradiction(text, f"a threshold below {bound.value:.4g}")
+    less = [view.value for view in views]
+    less[j] = under_p + WITHIN * (bound.value - under_p)
+    return Contradiction(text, _remedy(views, less))
 
 
 def _sides(j: int, view: View, values: Tensor) -> list[Side]:
@@ -96,7 +112,7 @@ def _sides(j: int, view: View, values: Tensor) -> list[Side]:
 def _hinges(j: int, tail: View, values: Tensor) -> list[Side]:
     """What a tail's mean of c implies at several v: E max(f − v, 0) ≥ a (c − v) (Rockafellar)."""
     f = values.flatten().double().sort().values
-    cuts = [f[int(share * len(f))].item() for share in QUANTILES] + [f[-HIGHEST - 1].item()]
+    cuts = [f[int(share * len(f))].item() for share in QUANTILES]
     return [Side(j, tail, cut, 1, tail.goal(cut)) for cut in cuts if cut < tail.value]
 
 
@@ -110,17 +126,24 @@ def _told(
     if len(parts) == 1:
         side = parts[0]
         end = "the least" if side.sign < 0 else "the most"
-        name, reached = side.view.name, side.reached(conflict.limit.value)
-        text = f"{texts} cannot be met: {end} that {name} can be is {reached:.4g}"
+        reached = side.sign * conflict.limit.value
+        text = f"{texts} cannot be met: {end} that {side.view.name} can be is {reached:.4g}"
     else:
         way = f"from p at most {max(conflict.share, 0.0):.0%} of the way"
         text = f"{texts} cannot be met together: {way} can be gone"
     share = WITHIN * max(conflict.share, 0.0)
-    less = [
-        view.asking(float(f"{start + share * (view.value - start):.4g}"))
-        if j in involved
-        else view.text
-        for j, (view, start) in enumerate(zip(views, under_p, strict=True))
-    ]
-    listed = ",".join(f'"{text}"' for text in less)
-    return Contradiction(text, f"{SETTING}=[{listed}]")
+    less = [view.value for view in views]
+    for j in involved:
+        less[j] = under_p[j] + share * (views[j].value - under_p[j])
+    return Contradiction(text, _remedy(views, less))
+
+
+def _remedy(views: Sequence[View], values: Sequence[float]) -> str:
+    """The views with other values."""
+    both = zip(views, values, strict=True)
+    less = [view.asking(value if value == view.value else _rounded(value)) for view, value in both]
+    return f"{SETTING}=[{','.join(map(json.dumps, less))}]"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
