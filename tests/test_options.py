@@ -188,7 +188,7 @@ OF_A_FILE = (
     *("model=flow", "model=tuned", "model=simulator", "criterion=fit", "criterion=views"),
     *(f"experiment={name}" for name in ("poisson", "linear5", "muons", "queue")),
 )
-"""What needs a file, or views, that are to be given: `tests/test_fit.py` and others build these."""
+"""What needs a file, or views, to be given: `tests/test_fit.py` and others build these."""
 
 
 @pytest.mark.parametrize(

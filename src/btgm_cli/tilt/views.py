@@ -110,9 +110,7 @@ class Weighed:
     def told(self, j: int, view: View) -> tuple[float, float]:
         """What view j is of, and its standard error."""
         f = self.values[..., j]
-        if (
-            view.kind is Kind.TAIL_MEAN
-        ):  # its slope in v is 0 at the quantile, which costs no error
+        if view.kind is Kind.TAIL_MEAN:  # flat in v at the quantile, whose error costs nothing
             cut = self.quantile(j, view.at)
             each = cut + view.feature(f, cut).mean(-1) / view.at
         else:

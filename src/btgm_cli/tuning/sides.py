@@ -129,8 +129,9 @@ def _told(
         reached = side.sign * conflict.limit.value
         text = f"{texts} cannot be met: {end} that {side.view.name} can be is {reached:.4g}"
     else:
+        together = " together" if len(involved) > 1 else ""
         way = f"from p at most {max(conflict.share, 0.0):.0%} of the way"
-        text = f"{texts} cannot be met together: {way} can be gone"
+        text = f"{texts} cannot be met{together}: {way} can be gone"
     share = WITHIN * max(conflict.share, 0.0)
     less = [view.value for view in views]
     for j in involved:

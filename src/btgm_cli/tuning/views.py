@@ -174,8 +174,13 @@ class ViewsTogether(SoughtSum):
     ) -> Bound | None:
         """The largest mean of a sum of features, where that is less than what is asked."""
         criterion = Viewed(self._criterion, views, (*weights, *cuts))
-        total = self._on_prior(criterion)
-        if total.std() < CONSTANT * total.abs().mean():  # they cancel: no tilt moves their sum
+        total, alone = self._on_prior(criterion), 0.0
+        for view, weight, cut in zip(views, weights, cuts, strict=True):
+            part = self._on_prior(Viewed(self._criterion, [view], (abs(weight), cut)))
+            alone += part.std().item()
+        if not alone:  # beyond all draws of p, which cannot begin a climb
+            return None
+        if total.std() < CONSTANT * alone:  # they cancel: no tilt moves their sum
             return Bound(total.mean().item(), 0.0)
         return self._most_of(criterion, (*weights, *cuts), asked)
 
