@@ -172,14 +172,17 @@ def test_what_is_granted_already_costs_nothing_and_at_most_pulls_down():
     assert found.multipliers[1] == pytest.approx(-0.3, abs=0.03)
 
 
-def test_a_rare_event_is_a_step_on_the_way_and_never_one_back():
-    """No draw is above 6; and a share that is larger above a nearer cut is not made smaller."""
-    for statement in ("P(a > 6) = 0.3", "P(a > 3.5) = 0.0001"):
-        views = views_of(statement)
-        found = settle(seen_by(views), views, Tilted.none(views))
-        tilt = seen_by(views).by(views, found)
-        assert tilt.effective >= 0.02 * 0.999
-        assert (found.multipliers > 0) == (statement == "P(a > 6) = 0.3")
+@pytest.mark.parametrize(
+    "statements", [("P(a > 6) = 0.3",), ("E(a) = 60",), ("E(b) = 4", "CVaR(a, 0.1) = 5")]
+)
+def test_what_the_draws_cannot_tell_is_a_step_on_the_way(statements):
+    views = views_of(*statements)
+    seen = seen_by(views)
+    found = settle(seen, views, Tilted.none(views))
+    p, tilt = (seen.by(views, tilted) for tilted in (Tilted.none(views), found))
+    assert tilt.effective >= 0.02 * 0.999
+    higher = [View.parsed(f"E({view.of}) = 0") for view in views]
+    assert all(tilt.told(j, of)[0] > p.told(j, of)[0] + 0.2 for j, of in enumerate(higher))
 
 
 def test_free_multipliers_go_as_far_as_the_draws_can_tell_and_no_further():

@@ -1,7 +1,7 @@
-"""The closest tilt to N(0, I₈) under views on `linear` and `quadratic`, by quadrature.
+"""The closest tilt to N(0, I₂) under views on `linear` and `quadratic`, by quadrature.
 
-u, the normal that `linear` is, and s, the χ²₇ of the rest, are independent: `quadratic` is
-−(u² + s) / 2.
+u, the normal that `linear` is, and w, at a right angle to it, are independent: `quadratic` is
+−(u² + w²) / 2.
 
     python experiments/views/exact.py 'E(linear) = 4' 'CVaR(linear, 0.1) = 5.5'
 """
@@ -13,22 +13,18 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import root
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 
 from btgm_cli.core.views import Kind, View
 
-REST = 7
-"""Dimensions beside u."""
-
-U = np.linspace(-7, 11, 901)
-S = np.linspace(0.025, 60, 1200)
+U, W = np.linspace(-7, 11, 1801), np.linspace(-7, 7, 701)
 
 
 def solved(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray, float]:
     """Multipliers, cuts and KL (nats) of the closest tilt; one tail's mean at most."""
-    u, s = np.meshgrid(U, S, indexing="ij")
-    values = {"linear": u, "quadratic": -(u**2 + s) / 2}
-    log_p = norm.logpdf(u) + chi2.logpdf(s, REST)
+    u, w = np.meshgrid(U, W, indexing="ij")
+    values = {"linear": u, "quadratic": -(u**2 + w**2) / 2}
+    log_p = norm.logpdf(u) + norm.logpdf(w)
     log_p -= np.logaddexp.reduce(log_p, None)
     tails = [view for view in views if view.kind is Kind.TAIL_MEAN]
 

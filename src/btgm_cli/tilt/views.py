@@ -32,6 +32,15 @@ SEEN = 100
 HALVINGS = 16
 """Of the bracket of a quantile."""
 
+HALVINGS_OF_WAY = 6
+"""Of the way to views that the draws cannot tell all of."""
+
+EXACT = 1e-4
+"""Deviations of a feature that its mean may be off, on the draws."""
+
+NEAR = 0.05
+"""Of the share of a tail, how far off may be what lies beyond its cut, which is a draw's own."""
+
 SWEEPS = 4
 """Over the quantiles of several tails, each in turn."""
 
@@ -134,7 +143,7 @@ class Weighed:
 
 
 def settle(seen: Viewpoint, views: Sequence[View], start: Tilted) -> Tilted:
-    """The tilt that grants all views, as far as the draws can tell; else a step on the way.
+    """The tilt that grants all views, or as much of the way to them as the draws can tell.
 
     Args:
         seen: draws, with weights of p.
@@ -142,6 +151,30 @@ def settle(seen: Viewpoint, views: Sequence[View], start: Tilted) -> Tilted:
         start: a tilt that the draws are near.
     """
     now = seen.by(views, start)
+    found = _granting(seen, views, start, now)
+    if found:
+        return found
+    told = [now.told(j, view)[0] for j, view in enumerate(views)]
+
+    def at(share: float) -> Tilted | None:
+        nearer = [_nearer(view, value, share) for view, value in zip(views, told, strict=True)]
+        return _granting(seen, nearer, start, now)
+
+    share, _ = bisect(lambda share: at(share) is not None, 0.0, 1.0, HALVINGS_OF_WAY)
+    return (at(share) if share else None) or start
+
+
+def _nearer(view: View, now: float, share: float) -> View:
+    """What is asked, at a share of the way from what there is; as it is where that grants it."""
+    if view.low <= now <= view.high:
+        return view
+    return replace(view, value=now + share * (view.value - now))
+
+
+def _granting(
+    seen: Viewpoint, views: Sequence[View], start: Tilted, now: Weighed
+) -> Tilted | None:
+    """The tilt that grants all views on the draws, cut where they see enough, if one does."""
     found = replace(start, cuts=_first_cuts(now, views))
     tails = [j for j, view in enumerate(views) if view.kind is Kind.TAIL_MEAN]
     for _ in range(SWEEPS if len(tails) > 1 else 1):
@@ -150,7 +183,24 @@ def settle(seen: Viewpoint, views: Sequence[View], start: Tilted) -> Tilted:
             found = _with_quantile(seen, views, found, start, j, _bracket(now, views[j], j))
         if ((found.cuts - before).abs() <= SETTLED * now.values.std((0, 1))).all():
             break
-    return _solved(seen, views, found.cuts, start)
+    found = _solved(seen, views, found.cuts, start)
+    return found if _grants(seen, views, found) else None
+
+
+def _grants(seen: Viewpoint, views: Sequence[View], found: Tilted) -> bool:
+    """Are all features' means as they should be, and the shares beyond quantiles?"""
+    tilt, features = seen.by(views, found), seen.features(views, found.cuts)
+    means, spread = tilt.weights @ features, features.std(0)
+    each = zip(views, found.cuts.tolist(), means.tolist(), spread.tolist(), strict=True)
+    for j, (view, cut, mean, deviation) in enumerate(each):
+        excess = mean - view.goal(cut)
+        short, over = view.sign is not Sign.AT_MOST, view.sign is not Sign.AT_LEAST
+        if (short and excess < -EXACT * deviation) or (over and excess > EXACT * deviation):
+            return False
+        costs = view.kind is Kind.TAIL_MEAN and found.multipliers[j] != 0
+        if costs and abs(tilt.share_above(j, cut) / view.at - 1) > NEAR:
+            return False
+    return True
 
 
 def _first_cuts(now: Weighed, views: Sequence[View]) -> Tensor:
