@@ -26,7 +26,7 @@ from btgm_cli.tilt.bisection import bisect, half
 from btgm_cli.tilt.estimates import effective_sample_size
 from btgm_cli.tilt.multipliers import Bounds, solve
 
-SEEN = 100
+SEEN = 50
 """Draws beyond a cut that a step may rest on."""
 
 HALVINGS = 16
@@ -207,26 +207,37 @@ def _first_cuts(now: Weighed, views: Sequence[View]) -> Tensor:
     """t, or as far towards it as enough draws are beyond; the quantiles as they are."""
     cuts = []
     for j, view in enumerate(views):
-        cut = view.at
+        cut = 0.0
         if view.kind is Kind.TAIL_MEAN:
             cut = now.quantile(j, view.at)
-        elif view.kind is Kind.PROBABILITY and view.sign is not Sign.AT_MOST:
-            # Beyond its quantile, where a share of less than is asked for lies.
-            cut = min(view.at, max(_reach(now, j), now.quantile(j, view.value / 2)))
-        cuts.append(0.0 if view.kind is Kind.MEAN else cut)
+        elif view.kind is Kind.PROBABILITY:
+            cut = _threshold(now, view, j)
+        cuts.append(cut)
     return torch.tensor(cuts).double()
 
 
-def _reach(now: Weighed, j: int) -> float:
-    """What `SEEN` draws are above."""
-    highest = now.values[..., j].amax(-1)
-    return highest.topk(min(SEEN, len(highest))).values[-1].item()
+def _threshold(now: Weighed, view: View, j: int) -> float:
+    """t, or where enough draws are on the side that is to gain.
+
+    There the view still asks for more on that side than there is: half of it would do.
+    """
+    share, f = now.share_above(j, view.at), now.values[..., j]
+    few = min(SEEN, len(f))
+    if share < view.low:
+        reach = f.amax(-1).topk(few).values[-1].item()
+        return min(view.at, max(reach, now.quantile(j, view.value / 2)))
+    if share > view.high:
+        reach = f.amin(-1).topk(few, largest=False).values[-1].item()
+        return max(view.at, min(reach, now.quantile(j, (1 + view.value) / 2)))
+    return view.at
 
 
 def _bracket(now: Weighed, view: View, j: int) -> tuple[float, float]:
     """Where the quantile of a tail is looked for: within what the draws see, below c."""
     f = now.values[..., j].flatten()
-    high = min(view.value, max(_reach(now, j), now.quantile(j, view.at)))
+    highest = now.values[..., j].amax(-1)
+    reach = highest.topk(min(SEEN, len(highest))).values[-1].item()
+    high = min(view.value, max(reach, now.quantile(j, view.at)))
     return min(f.min().item(), high), high
 
 
