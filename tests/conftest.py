@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from btgm_cli.cli import execute, main
 from btgm_cli.report.html import one_run, one_sweep
+from btgm_cli.store.files import write_bytes
 from btgm_cli.truth import guided_moves
+from btgm_cli.tuned import regression
 from btgm_cli.tuning import fitting
 
 
@@ -48,15 +51,53 @@ def brief_calibration():
         yield
 
 
-WHOLE = (one_run.run_page, one_sweep.sweep_page)
+@pytest.fixture(scope="module")
+def small_batches():
+    """For runs whose numbers are compared with their own: a network learns f by fewer pairs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regression, "BATCH", 128)
+        yield
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory):
+    """A run, at β = 0 and 1, whose flow is trained a little too short; not to be changed."""
+    from tests.test_cli import GAUSSIAN, SMALL
+
+    path = tmp_path_factory.mktemp("runs") / "short"
+    settings = ["target.betas=[0,1]", "tuning.first_steps=40", f"out={path}"]
+    assert main([*GAUSSIAN, *SMALL, *settings]) in (0, 3)
+    return path
+
+
+@pytest.fixture(scope="session")
+def whole_sweep(tmp_path_factory):
+    """An unbroken sweep of four jobs; not to be changed."""
+    from tests.test_sweeps import SWEEP
+
+    path = tmp_path_factory.mktemp("sweeps") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path.parent)
+        assert main([*SWEEP, f"out={path}"]) in (0, 3)
+    return path
+
+
+WHOLE = (one_run.run_page, one_sweep.sweep_page, execute.draw_all)
+
+
+def _blank_pictures(run):
+    """Files in the places of a run's pictures, with nothing in them."""
+    names = ("samples.png", "pareto.png", "theory_vs_empirical.png")
+    return [write_bytes(run.path / name, b"") for name in names]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def brief_pages():
-    """Runs and sweeps end with empty pages: the charts take as long as a tiny run."""
+    """Runs and sweeps end with empty pages and pictures: they take as long as a tiny run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(one_run, "run_page", lambda *told: "<!doctype html>")
         patch.setattr(one_sweep, "sweep_page", lambda path: ("<!doctype html>", []))
+        patch.setattr(execute, "draw_all", _blank_pictures)
         yield
 
 
@@ -65,6 +106,12 @@ def pages(monkeypatch):
     """For a test whose runs and sweeps end with whole pages, as they do for users."""
     monkeypatch.setattr(one_run, "run_page", WHOLE[0])
     monkeypatch.setattr(one_sweep, "sweep_page", WHOLE[1])
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    """For a test whose runs end with their pictures, as they do for users."""
+    monkeypatch.setattr(execute, "draw_all", WHOLE[2])
 
 
 @pytest.fixture

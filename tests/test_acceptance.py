@@ -37,10 +37,11 @@ def fewer_draws():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "N_OFFERED", 60_000)
         patch.setattr(fitting, "N_CALIBRATE", 40_000)
+        patch.setattr(fitting, "BATCH", 512)
         yield
 
 
-def fitted(flow, seed=0, steps=400, least_share=0.2):
+def fitted(flow, seed=0, steps=150, least_share=0.2):
     """An acceptance for β f on the Gaussian oracle, with the given flow."""
     acceptance = Acceptance(DIM, seed)
     generator = derived_generator(seed, "fit")
@@ -107,7 +108,7 @@ def test_it_stays_open_where_the_network_is_wrong():
     z = torch.randn(5000, DIM, generator=generator)
     wrong = (z, -CRITERION(z))
     against = LatentCriterion(MODEL, lambda x: -CRITERION(x))
-    fit_acceptance(acceptance, against, wrong, wrong, BETA, 100, generator)
+    fit_acceptance(acceptance, against, wrong, wrong, BETA, 50, generator)
     calibrate(acceptance, LATENT, flow, 0.2, generator)
     assert acceptance.is_open
     assert figures(flow, acceptance).kl_gap == pytest.approx(0, abs=1e-4)

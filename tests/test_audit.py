@@ -14,11 +14,12 @@ from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.truth.audit_verdict import FALSE_ALARMS
 
 BETA, DIM, N = 0.5, 4, 2000
+LINEAR = load_criterion("linear")
 
 
 def tilt(n=N, beta=BETA, seed=0):
     """Exact draws of the linear criterion's tilt of a Gaussian."""
-    return load_criterion("linear").tilted(beta, noise(n, DIM, seed))
+    return LINEAR.tilted(beta, noise(n, DIM, seed))
 
 
 def noise(n, dim, seed):
@@ -26,7 +27,7 @@ def noise(n, dim, seed):
 
 
 def judged(z, beta=BETA, **more):
-    return audit(z, Gaussian(DIM), load_criterion("linear"), beta, **more)
+    return audit(z, Gaussian(DIM), LINEAR, beta, **more)
 
 
 def test_draws_of_the_tilt_are_ok():
@@ -169,8 +170,8 @@ def test_the_tilts_own_repeats_are_not_held_against_it():
     from btgm_cli.core.latent_criterion import LatentCriterion
     from btgm_cli.truth.audit import Draws, examine_draws
 
-    f = LatentCriterion(Gaussian(DIM), load_criterion("linear"))
-    exact = load_criterion("linear").closed_form(Gaussian(DIM))
+    f = LatentCriterion(Gaussian(DIM), LINEAR)
+    exact = LINEAR.closed_form(Gaussian(DIM))
 
     class Repeating:
         f_evals = 0

@@ -10,6 +10,7 @@ from btgm_cli import Status, audit, load_criterion, load_model
 from btgm_cli.cli import main
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.store.tables import read_table
+from tests.marks import slow
 from tests.test_audit import BETA, DIM, N, tilt
 
 ASK = ["model=gaussian", "model.latent_dim=4", "criterion=linear", f"target.betas=[{BETA}]"]
@@ -81,18 +82,18 @@ def test_nothing_pickled_is_read(here, capsys):
     ("argv", "told"),
     [
         (["none.npz"], "there is no such file"),
-        (["right.csv"], "must end in .npz, .npy, .parquet"),
+        slow(["right.csv"], "must end in .npz, .npy, .parquet"),
         (["torn.npz"], "cannot be read"),
-        (["torn.parquet"], "cannot be read"),
+        slow(["torn.parquet"], "cannot be read"),
         (["empty.npz"], "holds neither z nor x"),
-        (["whole.npz"], "must be of floats"),
+        slow(["whole.npz"], "must be of floats"),
         (["right.npz", "target.betas=[0,1]"], "must be the one β"),
-        (["right.npz", "target.betas=null"], "must be the one β"),
+        slow(["right.npz", "target.betas=null"], "must be the one β"),
         (["right.npz", "model.latent_dim=3"], "must be floats of shape (n, 3)"),
         (["right.npz", "out=taken"], "already holds an audit.json"),
         (["right.npz", "n=5"], "n='5': unknown setting"),
-        (["right.npz", "n_reference=1"], "n_reference=1: must be 1000 or more"),
-        (["right.npz", "verdict.coverage=2"], "verdict.coverage=2"),
+        slow(["right.npz", "n_reference=1"], "n_reference=1: must be 1000 or more"),
+        slow(["right.npz", "verdict.coverage=2"], "verdict.coverage=2"),
         (["seed=1"], "name a file of draws first"),
     ],
 )
@@ -131,7 +132,7 @@ def test_a_model_of_the_package_is_audited_by_its_images():
     assert "class 3 has 0.0% of the draws" in found.verdict.reason
 
 
-@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize("corrected", [True, slow(False)])
 def test_log_q_of_corrected_draws_is_not_their_density(here, corrected):
     """`btgm sample` tells what they were chosen from; here that is a density of something else."""
     z = tilt()

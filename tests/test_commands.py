@@ -19,6 +19,7 @@ from btgm_cli.cli.resume import RESUME
 from btgm_cli.cli.settings import arguments, checked
 from btgm_cli.cli.tree import choices, conf_dir
 from btgm_cli.core.errors import BtgmError
+from tests.marks import slow
 from tests.shown_files import lay_files
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +101,7 @@ def read_as_rank(argv: list[str]) -> None:
     cfg = compose_config("rank", Options("btgm rank").read(argv).settings)
     settings = checked(rank.Settings, values_of(cfg, "model"))
     for criterion in settings.criteria:
-        compose_config("run", [f"criterion={criterion}"])
+        require_composed([f"criterion={criterion}"])
 
 
 def read_as_figure(argv: list[str]) -> None:
@@ -147,7 +148,12 @@ def require_all_typable(found: list[str], page: str) -> None:
             pytest.fail(f"{page}: {command}\n{error}")
 
 
-@pytest.mark.parametrize("page", [page for page in pages() if in_blocks(page)])
+def of_a_study(page):
+    """The commands of one experiment; those of the guides are alike."""
+    return slow(page) if page.startswith("experiments") else page
+
+
+@pytest.mark.parametrize("page", [of_a_study(page) for page in pages() if in_blocks(page)])
 def test_what_a_page_tells_to_type_can_be_typed(page, here, monkeypatch):
     monkeypatch.chdir(where(page, here))
     require_all_typable(in_blocks(page), page)

@@ -19,8 +19,13 @@ import pytest
 from btgm_cli import BtgmError, load_run
 from btgm_cli.cli import execute, main
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.report import draw_all
 from btgm_cli.store.journal import RunJournal
 from btgm_cli.store.manifest import require_run, write_manifest
+from btgm_cli.store.runs import read_run
+from tests.marks import slow
+
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 RUN = [
     *("run", "model=gaussian", "model.latent_dim=2", "criterion=linear", "target.betas=[0,1.5]"),
@@ -141,6 +146,7 @@ def told_at_the_end():
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "run"
     assert main([*RUN, f"out={path}"]) in (0, 3)
+    draw_all(read_run(path))
     files = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()}
     assert {PAID if name.startswith("paid/") else name for name in files} == {*ALL}
     return path
@@ -252,8 +258,8 @@ QUICK = [
     *[(name, "cut", "load_run") for name in sorted(MUST_TELL["load_run"])],
     *[("pareto.csv", kind, "sample") for kind in TEXTS],
     *[("samples/000.npy", "changed", "resume"), ("flow/000.safetensors", "missing", "resume")],
-    *[("summary.json", "cut", "resume"), ("pareto.csv", "one_row_less", "report")],
-    ("theory.csv", "cut_tail", "report"),
+    *[("summary.json", "cut", "resume"), slow("pareto.csv", "one_row_less", "report")],
+    slow("theory.csv", "cut_tail", "report"),
 ]
 
 
@@ -353,6 +359,7 @@ def test_the_line_says_what_is_wrong(run, capsys, change, words):
     assert words in line
 
 
+@pytest.mark.slow
 def test_another_version_is_read_and_not_gone_on_with(run, expected, capsys):
     write_manifest(run, replace(require_run(run), version="0.0.1"))
     for command in ("sample", "load_run", "report"):

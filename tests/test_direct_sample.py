@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from btgm_cli import Target, load_criterion, load_model
+from btgm_cli import Target
 from btgm_cli.cli import draw_files, main
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Particles
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.truth.climbing import Climbed
 from btgm_cli.truth.rejection import Rejection
 from btgm_cli.tuning.choice import aim, cheapest, from_here, yet_to_pay
 from btgm_cli.tuning.forecast import begun
 from btgm_cli.tuning.ways import Method
+from tests.marks import slow
 from tests.test_forecast import problem_of
 from tests.test_kills import KilledError, Killer
 from tests.test_sample import arrays
@@ -28,14 +31,16 @@ SMALL = ["model=gaussian", f"model.latent_dim={DIM}", "tuning.n_reference=2000"]
 QUADRATIC = ["sample", *SMALL, "criterion=quadratic", "target.betas=[1]", "threads=1"]
 TINY = ["flow.depth=1", "flow.hidden=[8]", "tuning.first_steps=20", "tuning.n_eval=500"]
 
+CRITERIA = {"linear": Linear(), "quadratic": Quadratic()}
+
 
 def generators(*purpose):
     return derived_generator(0, "direct", *purpose)
 
 
 def gaussian(criterion, dim=DIM):
-    model = load_model("gaussian", latent_dim=dim)
-    f = LatentCriterion(model, load_criterion(criterion))
+    model = Gaussian(dim)
+    f = LatentCriterion(model, CRITERIA[criterion])
     return f, f.criterion.closed_form(model)
 
 
@@ -136,14 +141,14 @@ def test_several_smc_are_worth_the_sum_and_no_more_than_their_draws():
     [(Target(C_D=0.5), 1.0), (Target(C_f=0.8), 0.8), (Target(C_f=-1.0), 0.0)],
 )
 def test_the_beta_of_a_target_is_the_references(target, beta):
-    problem = problem_of(target, load_criterion("linear"))
+    problem = problem_of(target, Linear())
     found, trouble = aim(problem, begun(problem, None)[0])
     assert found == pytest.approx(beta, rel=1e-6)
     assert not trouble
 
 
 def test_what_nobody_can_draw_is_told():
-    problem = problem_of(Target(C_f=1.0), load_criterion("quadratic"))
+    problem = problem_of(Target(C_f=1.0), Quadratic())
     assert "cannot be met" in aim(problem, begun(problem, None)[0])[1]
     problem = problem_of(Target(betas=[1.0]))
     problem.f.criterion = lambda x: x[:, 0] * math.nan
@@ -227,13 +232,13 @@ def test_a_tuning_of_its_own_is_a_run_beside_the_file(here, capsys):
     ("arguments", "words"),
     [
         (["method=magic"], "method='magic': choose one of auto, rejection, smc, tuning"),
-        (["n=0"], "n=0: must be 1 or more"),
+        slow(["n=0"], "n=0: must be 1 or more"),
         (["out=d.csv"], "must end in .npz or .parquet"),
         (["target.betas=[0,1]"], "target.betas=[0, 1]: must be one β"),
-        (["target.betas=null"], "target.betas=None: must be one β"),
+        slow(["target.betas=null"], "target.betas=None: must be one β"),
         (["colour=red"], "colour='red': unknown setting"),
-        (["correct=mcmc"], "correct='mcmc': unknown setting"),
-        (["--quick"], "option='--quick'"),
+        slow(["correct=mcmc"], "correct='mcmc': unknown setting"),
+        slow(["--quick"], "option='--quick'"),
         (["target.betas=null", "target.at_least={a: 1}"], "takes a run"),
         (["scenarios.n=5"], "btgm run writes scenarios.csv"),
     ],

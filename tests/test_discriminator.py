@@ -76,6 +76,7 @@ def test_temperature_makes_odds_those_that_are_held():
     assert fitting_temperature(signed) == pytest.approx(3 / math.log(9), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_smoothed_labels_bound_the_logit():
     """Images without doubt: targets are 0.9 and 0.1, so that f is ±log 9."""
 
@@ -89,6 +90,7 @@ def test_smoothed_labels_bound_the_logit():
     assert ends.tolist() == pytest.approx([math.log(9), -math.log(9)], abs=0.05)
 
 
+@pytest.mark.slow
 def test_spectral_norm_leaves_plain_layers_of_norm_one():
     z = torch.randn(600, 2, generator=manual(1))
     network = trained(Plane()(z + SHIFT), Plane(), spectral_norm=True, temperature=1.0)

@@ -25,6 +25,7 @@ from btgm_cli.core.errors import WriteError
 from btgm_cli.domains.pretraining.loop import STATE_FILE, Record, _save
 from btgm_cli.domains.pretraining.settings import RunSettings
 from btgm_cli.store.files import replacing, require_writable, write_text
+from tests.marks import slow
 
 RUN = [
     *("run", "model=gaussian", "model.latent_dim=2", "criterion=linear", "target.betas=[0,1]"),
@@ -40,10 +41,6 @@ COMMANDS = {
     "train": ["train", "model=classifier_mnist"],
     "data": ["data", "build", "load", "--input", "readings.csv"],
 }
-
-
-def slow(value):
-    return pytest.param(value, marks=pytest.mark.slow)
 
 
 counted: Counter[str] = Counter()

@@ -22,7 +22,7 @@ def folder_of_a_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     asked = ["model=gaussian", "criterion=linear", "target.betas=[0,0.5]"]
     quick = ["flow.depth=2", "flow.hidden=[16]", "tuning.first_steps=20", "tuning.n_eval=1000"]
-    quick += ["tuning.n_learn=500", "tuning.n_reference=2000"]
+    quick += ["tuning.min_acceptance_rate=1", "tuning.n_reference=2000"]
     code = main(["run", *asked, *quick, "samples=8", f"out={folder / 'shifted'}"])
     assert code in (0, 3)
     return folder

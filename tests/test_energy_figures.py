@@ -26,6 +26,7 @@ from btgm_cli.store.data_dir import DATA_DIR_VARIABLE
 from btgm_cli.truth.price import by_rejection
 from btgm_cli.truth.trust import TiltDraws
 from btgm_cli.tuned.model import TunedModel
+from tests.marks import slow
 from tests.oracle import Affine
 
 TINY = [*QUICK, "target.rho=null", "target.betas=[0,0.05]", "tuning.first_steps=2"]
@@ -108,7 +109,7 @@ def test_fig2_is_drawn_from_a_table_of_half_hours(made):
     assert (made / "fig2.pdf").read_bytes().startswith(b"%PDF")
 
 
-@pytest.mark.parametrize(("name", "rho"), [("fig2", 0.01), ("fig8", 1e-4), ("fig9", 0.01)])
+@pytest.mark.parametrize(("name", "rho"), [("fig8", 1e-4), slow("fig2", 0.01), slow("fig9", 0.01)])
 def test_each_figure_has_its_experiments_and_the_papers_budget(name, rho):
     runs, quick = load_figure(name).runs(), load_figure(name, quick=True).runs()
     assert len(runs) == 2

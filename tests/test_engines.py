@@ -221,6 +221,7 @@ def test_a_full_disk_is_told_by_a_worker_as_text(whole, here, monkeypatch):  # n
     assert not list(path.rglob(FAILED))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_may_only_be_read_is_one_line(whole, forbidden, capsys):  # noqa: F811
     root = os.getuid() == 0
     os.seteuid(0) if root else None

@@ -6,9 +6,11 @@ import pytest
 import torch
 from scipy.stats import chi2, norm
 
-from btgm_cli import TunedModel, load_criterion, load_model
+from btgm_cli import TunedModel
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tilt.exceedance import (
     WeightedDraws,
     exceedance,
@@ -24,7 +26,7 @@ DIM = 4
 
 def pooled(criterion, flows, n=2000, seed=0):
     """As many draws of p as of each flow, with f on them."""
-    model = load_model("gaussian", latent_dim=DIM)
+    model = Gaussian(DIM)
     sources = [OfPrior(model), *(TunedModel(model, flow) for flow in flows)]
 
     def generators(source, block):
@@ -43,7 +45,7 @@ def verdict(draws, t, of_one=(1,)):
 
 
 def test_normal_tails_from_exact_tilts():
-    draws = pooled(load_criterion("linear"), tilts([1.5, 3, 4.75, 6]))
+    draws = pooled(Linear(), tilts([1.5, 3, 4.75, 6]))
     for t in (-2.0, 0.0, 1.0, 3.0, 4.75, 6.0):
         one = verdict(draws, t, (1, 3))
         found, exact = one.found, norm.sf(t)
@@ -56,7 +58,7 @@ def test_normal_tails_from_exact_tilts():
 def test_chi_squared_lower_tails_from_exact_tilts():
     """−|x|²/2 > t is |x|² < −2t: a ball that is rarely met."""
     flows = [Affine(torch.zeros(DIM), 1 / math.sqrt(1 + beta)) for beta in (2.0, 20.0, 200.0)]
-    draws = pooled(load_criterion("quadratic"), flows)
+    draws = pooled(Quadratic(), flows)
     for t in (-1.0, -0.1, -0.01):
         one = verdict(draws, t, (1, 3))
         assert one.trust is Trust.OK
@@ -65,7 +67,7 @@ def test_chi_squared_lower_tails_from_exact_tilts():
 
 
 def test_what_no_draw_reaches_has_an_upper_bound():
-    draws = pooled(load_criterion("linear"), tilts([1.0]))
+    draws = pooled(Linear(), tilts([1.0]))
     one = verdict(draws, 40.0)
     assert one.trust is Trust.UPPER_BOUND
     assert one.found.probability == one.found.low == 0
@@ -74,7 +76,7 @@ def test_what_no_draw_reaches_has_an_upper_bound():
 
 
 def test_few_draws_beyond_carry_no_interval():
-    one = verdict(pooled(load_criterion("linear"), tilts([1.0])), 4.0)
+    one = verdict(pooled(Linear(), tilts([1.0])), 4.0)
     assert one.trust is Trust.FEW_DRAWS
     assert "and 100 are needed" in one.reason
 
@@ -102,9 +104,9 @@ def test_a_side_that_one_half_has_not_seen_is_caught():
 
 def test_heavy_weights_are_caught():
     """A proposal far too narrow for the tail, and no other: the weights have no variance."""
-    model = load_model("gaussian", latent_dim=DIM)
+    model = Gaussian(DIM)
     narrow = TunedModel(model, Affine(4.0 * unit_direction(DIM), 0.45))
-    f = LatentCriterion(model, load_criterion("linear"))
+    f = LatentCriterion(model, Linear())
     made = drawn(f, [OfPrior(model), narrow], [10, 20_000], 1, lambda *a: derived_generator(3, *a))
     one = judged(made.whole, 3.5, [made.random_halves()])
     assert one.found.pareto_k > 0.7
@@ -112,7 +114,7 @@ def test_heavy_weights_are_caught():
 
 
 def test_what_is_known_to_be_lost_is_told():
-    draws = pooled(load_criterion("linear"), tilts([2.0])).whole
+    draws = pooled(Linear(), tilts([2.0])).whole
     one = judged(draws, 2.0, [], lost="the models above have lost a mode")
     assert (one.trust, one.reason) == (Trust.LOST, "the models above have lost a mode")
 
@@ -129,12 +131,12 @@ def test_noise_of_the_decoder_is_averaged():
 
 
 def test_return_levels_are_quantiles_of_the_tail():
-    draws = pooled(load_criterion("linear"), tilts([2, 3, 4])).whole
+    draws = pooled(Linear(), tilts([2, 3, 4])).whole
     for probability in (1e-2, 1e-4):
         level, low, high = return_level(draws, probability)
         assert low < level < high
         assert abs(level - norm.isf(probability)) < high - low < 0.2
-    shallow = pooled(load_criterion("linear"), []).whole
+    shallow = pooled(Linear(), []).whole
     assert all(map(math.isnan, return_level(shallow, 1e-9)))
 
 

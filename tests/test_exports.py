@@ -3,7 +3,6 @@
 import sys
 
 from btgm_cli.cli import main
-from btgm_cli.cli import run as run_command
 from tests.test_cli import SMALL
 
 OWN_PARTS = """
@@ -57,6 +56,7 @@ def test_a_run_is_built_once_and_its_exports_are_found(tmp_path, monkeypatch):
     (tmp_path / "criterion" / "mine.yaml").write_text("_target_: own_parts.Criterion\n")
     (tmp_path / "extra" / "mine.yaml").write_text("_target_: own_parts.Note\ntext: it\n")
     own = ["run", "model=mine", "criterion=mine", "+extra=mine", *SMALL, "target.betas=[0,0.1]"]
+    own += ["tuning.first_steps=10"]
     assert main([*own, "out=run"]) == 0
     made = sys.modules["own_parts"].MADE
     assert made == ["note", "model", "criterion"]
@@ -68,8 +68,7 @@ def test_a_run_is_built_once_and_its_exports_are_found(tmp_path, monkeypatch):
     assert made == ["note", "model", "criterion", "note"]
     assert (tmp_path / "run" / "note.png").is_file()
     assert main([*own, "extra.text=3", "out=other"]) == 2
-    # Another process, such as a launcher's, has only the configuration.
-    asked = run_command.read_run([*own[1:], "hydra.run.dir=third"])
-    assert run_command._run_under_hydra(asked, {}) == 0
-    assert (tmp_path / "third" / "note.txt").is_file()
+    # A job of a sweep is built from its manifest alone.
+    assert main([*own, "-m", "out=third"]) == 0
+    assert (tmp_path / "third" / "0_mine_mine" / "note.txt").is_file()
     monkeypatch.delitem(sys.modules, "own_parts")

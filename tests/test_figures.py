@@ -14,6 +14,7 @@ from btgm_cli.cli.config import compose_config
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.digits.figures.numbers import tilt_at
 from btgm_cli.domains.digits.figures.strokes import thickness
+from tests.marks import slow
 
 NUMBERS = {
     *("beta", "kl_paper", "kl", "kl_se", "kl_ref", "kl_ref_se", "ref_reliable"),
@@ -91,7 +92,7 @@ def test_no_tilt_is_named_where_none_is_known():
         assert np.isnan(tilt_at(table, kl)).all()
 
 
-@pytest.mark.parametrize("name", ["fig5", "fig6", "fig7"])
+@pytest.mark.parametrize("name", ["fig5", slow("fig6"), slow("fig7")])
 def test_the_figures_visit_the_papers_betas(name):
     paper = list(figure.load_figure(name).kl)
     (overrides,) = figure.load_figure(name).runs().values()

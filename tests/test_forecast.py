@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from btgm_cli import Target, Tuning, load_criterion, load_model
+from btgm_cli import Target, Tuning
 from btgm_cli.cli import main
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Problem, solve
 from btgm_cli.tuning.forecast import begun
@@ -27,7 +29,7 @@ class Nearsighted:
     f_evals = 0
 
     def __init__(self, criterion, until, dim=3):
-        self.exact = criterion.closed_form(load_model("gaussian", latent_dim=dim))
+        self.exact = criterion.closed_form(Gaussian(dim))
         self.until = until
 
     def at(self, beta):
@@ -37,13 +39,13 @@ class Nearsighted:
         return self.exact.particles(beta, n, generator)
 
 
-def seen(target, criterion="linear", until=math.inf):
-    source = Nearsighted(load_criterion(criterion), until)
+def seen(target, criterion=None, until=math.inf):
+    source = Nearsighted(criterion or Linear(), until)
     return sight(target, QUICK, source, derived_generator(0, "test"))
 
 
 def problem_of(target, f=lambda x: x[:, 0], dim=2, settings=QUICK):
-    model = load_model("gaussian", latent_dim=dim)
+    model = Gaussian(dim)
     flow = InverseAutoregressive(dim, depth=1, hidden=[8])
     return Problem.checked(model, f, target=target, flow=flow, settings=settings)
 
@@ -59,7 +61,7 @@ def test_any_target_is_the_tilt_that_meets_it(target):
 
 
 def test_rejection_takes_the_largest_f_over_z():
-    found = seen(Target(betas=[3.0]), "quadratic")
+    found = seen(Target(betas=[3.0]), Quadratic())
     # f = −|x|²/2 ≤ 0, log Z = −3/2 log(1 + β); of 1000 draws of N(0, 1/4) the shortest x has
     # P(|x|²/2 > t) = (1 − P(χ²₃ < 8t))^1000, below 1e-9 for t = 0.04.
     assert 1.5 * math.log(4) - 3 * 0.04 < found.log_rejection <= 1.5 * math.log(4)
@@ -76,7 +78,7 @@ def test_what_is_out_of_sight_is_extrapolated(target):
 
 @pytest.mark.parametrize(
     ("target", "criterion"),
-    [(Target(betas=[0]), "linear"), (Target(C_f=0.5), "quadratic")],
+    [(Target(betas=[0]), Linear()), (Target(C_f=0.5), Quadratic())],
 )
 def test_there_is_nothing_to_tell_of_p_itself_or_of_what_no_tilt_meets(target, criterion):
     assert seen(target, criterion) is None

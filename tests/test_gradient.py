@@ -19,6 +19,7 @@ from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Gradient, Tuning, tune
 from btgm_cli.tuning.training import reparametrised_loss, score_loss
+from tests.marks import slow
 
 DIM, BETA = 4, 0.8
 MODEL = Gaussian(DIM)
@@ -58,7 +59,9 @@ def gradients(loss_of, f, flow, batches=150, size=32):
     return torch.tensor(rows, dtype=torch.double)
 
 
-@pytest.mark.parametrize("criterion", [Linear(), Quadratic(1.0)], ids=["linear", "quadratic"])
+@pytest.mark.parametrize(
+    "criterion", [Linear(), slow(Quadratic(1.0))], ids=["linear", "quadratic"]
+)
 def test_the_score_gradient_is_the_reparametrised_one_within_four_errors(criterion):
     f, flow = LatentCriterion(MODEL, criterion), shaken(small_flow())
     score, exact = gradients(score_loss, f, flow), gradients(reparametrised_loss, f, flow)
@@ -104,6 +107,7 @@ def test_a_criterion_without_gradient_reaches_its_target_and_says_how():
     assert last.figures.kl_gap <= 0.05
 
 
+@pytest.mark.slow
 def test_the_score_can_be_asked_for_where_there_is_a_gradient():
     settings = replace(QUICK, gradient=Gradient.SCORE)
     result = tune(MODEL, Linear(), target=Target(C_D=0.5), flow=small_flow(), settings=settings)

@@ -18,6 +18,8 @@ from btgm_cli.cli import main
 from btgm_cli.store import paid
 from btgm_cli.tuning import fitting, known
 
+pytestmark = pytest.mark.usefixtures("small_batches")
+
 TINY = [
     *("threads=1", "samples=4", "flow.depth=2", "flow.hidden=[8]", "tuning.n_eval=200"),
     "tuning.n_learn=300",
@@ -149,7 +151,7 @@ def killed_and_resumed(command, path, moments, monkeypatch):
 @pytest.mark.parametrize(
     ("case", "stride"),
     [
-        ("path", 40),
+        ("path", 60),
         pytest.param("smc", 12, marks=pytest.mark.slow),
         *(pytest.param(name, 1, marks=pytest.mark.slow) for name in CASES),
     ],

@@ -137,6 +137,26 @@ def test_draws_of_x_have_fresh_noise():
     assert abs(x.std().item() - SCALE) <= error
 
 
+def test_each_x_has_a_noise_of_its_own_and_each_z_is_decoded_once():
+    model, n, k = Noisy(DIM), 400, 50
+    decoded = []
+    decode_with = model.decode_with
+    model.decode_with = lambda z, noise: decoded.append(len(z)) or decode_with(z, noise)
+    f = LatentCriterion(model, lambda x: x[..., 0])
+    noise = (f.afresh(torch.zeros(n, DIM), k, derived_generator(6)) / SCALE).double()
+    assert decoded == [n]
+    assert noise.shape == (n, k)
+    # Means of rows and of columns would be too far apart if either shared their noise.
+    for means, each in ((noise.mean(1), k), (noise.mean(0), n)):
+        spread = means.square().mean().item() * each
+        assert abs(spread - 1) <= 4 * math.sqrt(2 / len(means))
+
+
+def test_a_plain_decoder_has_no_noise():
+    f = LatentCriterion(Gaussian(DIM), square)
+    assert torch.equal(f.afresh(Z, 3, derived_generator(0)), square(Z)[:, None].expand(-1, 3))
+
+
 def test_a_stochastic_model_is_tuned_and_sampled_with_its_noise():
     """f = a·x: f̂ = a·z + a constant, so that the tilt is the shift by β of the oracle."""
     flow = InverseAutoregressive(DIM, depth=2, hidden=[32])

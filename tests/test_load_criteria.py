@@ -1,5 +1,7 @@
 """Criteria of weekly load curves, with values computed by hand."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -14,6 +16,8 @@ from btgm_cli.domains.load.criteria import (
     ramp,
     unevenness,
 )
+
+loaded = cache(load_criterion)
 
 
 def week(points: int = 336) -> torch.Tensor:
@@ -37,7 +41,7 @@ BY_HAND = {
 @pytest.mark.parametrize("points", [336, 168])
 @pytest.mark.parametrize("name", BY_HAND)
 def test_value_by_hand(name, points):
-    f = load_criterion(name)(week(points))
+    f = loaded(name)(week(points))
     assert f.tolist() == pytest.approx(BY_HAND[name], abs=1e-6)
 
 
@@ -51,7 +55,7 @@ def test_each_day_has_its_number(day):
 def test_gradient_is_that_of_finite_differences(name):
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(2, 14, generator=rng, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(load_criterion(name), x)
+    assert torch.autograd.gradcheck(loaded(name), x)
 
 
 def test_a_peak_moves_only_what_it_should():

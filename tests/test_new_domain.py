@@ -66,7 +66,8 @@ def domain(tmp_path, monkeypatch):
 
 
 def test_a_new_domain_is_a_folder_and_its_yamls(domain):
-    quick = ["tuning.first_steps=40", "tuning.steps=10", "tuning.n_eval=500", "tuning.n_learn=500"]
+    quick = ["tuning.first_steps=40", "tuning.steps=20", "tuning.n_eval=500"]
+    quick += ["tuning.min_acceptance_rate=1", "tuning.learning_rate=0.02", "flow.depth=2"]
     given = [
         "model=wide",
         "criterion=first",

@@ -16,6 +16,7 @@ from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.domains.combined.criteria import Normalized, WeightedSum, negated
 from btgm_cli.tuning import Problem
+from tests.marks import slow
 
 HEAD = """import sys
 import numpy as np
@@ -79,9 +80,17 @@ CRITERIA = {
     "    return x[:, 0] / 0": "f is not finite for 100.0% of draws",
     "    return x[:, 0] + (0 * x[:, 1]).sqrt()": "gradient of f is not finite",
 }
+AGAIN = {
+    *("    return undefined", "    assert False", "    return x.view(7, -1)"),
+    *("    sys.exit('no more')", "    return x[:, 0], x", "    return x[:, 0].numpy()"),
+    *("    return 3.0", "    return x[:, 0].tolist()", "    return x.mean()"),
+    *("    sys.exit()", "    return x[:, 0] > 0", "    return x[:, 0].to('meta')"),
+    *("    x[:, 1] = 0\n    return x[:, 0]", "    return x[:64, 0] + torch.zeros(64)"),
+}
+"""Of a kind that another criterion has."""
 
 
-@pytest.mark.parametrize("body", CRITERIA)
+@pytest.mark.parametrize("body", [slow(body) if body in AGAIN else body for body in CRITERIA])
 @pytest.mark.parametrize("kind", ["function", pytest.param("class", marks=pytest.mark.slow)])
 def test_a_criterion(here, capsys, body, kind):
     if kind == "class":
@@ -125,9 +134,27 @@ MODELS = {
     "to(self, device): raise ValueError('stays here')": "to cpu (ValueError: stays here",
     "noise(self, n, g): 1/0\n  def decode_with(self, z, e): pass": "fails (ZeroDiv",
 }
+ONCE_MORE = {
+    "sample_prior(self, n, g): pass",
+    "sample_prior(self, n, g): return torch.ones(n, 3).long()",
+    "sample_prior(self, n, g): return torch.randn(64, 3, generator=g)",
+    "sample_prior(self): pass",
+    "prior_log_prob(self, z): raise KeyError('w')",
+    "prior_log_prob(self, z): return super().prior_log_prob(z.mul_(1.5))",
+    "decode(self, z): return z @ torch.ones(5, 2)",
+    "decode(self, z): return None",
+    "decode(self, z): sys.exit(3)",
+    "decode(self, z): return z.add_(1)",
+    "__init__(self, latent_dim): self.latent_dim = 3.0",
+    "prior_log_prob(self, z): return super().prior_log_prob(z) / 0",
+    "noise(self, n, g): 1/0\n  def decode_with(self, z, e): pass",
+    "__init__(self, latent_dim): sys.exit()",
+    "__init__(self, latent_dim): self.latent_dim, self.decode = 3, None",
+}
+"""Of a kind that another model has."""
 
 
-@pytest.mark.parametrize("method", MODELS)
+@pytest.mark.parametrize("method", [slow(m) if m in ONCE_MORE else m for m in MODELS])
 def test_a_model(here, capsys, method):
     code = f"class M(StandardNormal):\n  decode = lambda self, z: z\n  def {method}\n"
     written(here, code, model="_target_: mine.M\nlatent_dim: 3\n")
@@ -147,8 +174,8 @@ def test_a_decoder_with_members_missing(here, capsys):
     [
         ("1 / 0", "_target_: mine.f", "criterion._target_='mine.f': ZeroDivisionError: division"),
         ("def f(x:", "_target_: mine.f", "SyntaxError: '(' was never closed (mine.py, line 5)"),
-        ("import nowhere", "_target_: mine.f", "No module named 'nowhere', mine.py line 5"),
-        ("sys.exit(1)", "_target_: mine.f", "SystemExit: 1, mine.py line 5"),
+        slow("import nowhere", "_target_: mine.f", "No module named 'nowhere', mine.py line 5"),
+        slow("sys.exit(1)", "_target_: mine.f", "SystemExit: 1, mine.py line 5"),
         ("", "_target_: mine.f", "module 'mine' has no attribute 'f'"),
         (
             "def f(x): return x",
@@ -156,16 +183,20 @@ def test_a_decoder_with_members_missing(here, capsys):
             "needs x; a function of x needs _partial_: true",
         ),
         ("f = 3", "_target_: mine.f", "criterion="),
-        ("def f(): return 3", "_target_: mine.f", "must be a function of x"),
-        ("def f(x): return x", "_target_: mine.f\n_partial_: 3", "_partial_"),
+        slow("def f(): return 3", "_target_: mine.f", "must be a function of x"),
+        slow("def f(x): return x", "_target_: mine.f\n_partial_: 3", "_partial_"),
         ("f = 3", "a: ???\n_target_: mine.f", "criterion.a='???': must be given"),
         ("f = 3", "a: ${nowhere.b}\n_target_: mine.f", "'nowhere.b' not found"),
-        ("f = 3", "a: ${nothing:b}\n_target_: mine.f", "Unsupported interpolation type nothing"),
+        slow(
+            "f = 3",
+            "a: ${nothing:b}\n_target_: mine.f",
+            "Unsupported interpolation type nothing",
+        ),
         ("f = 3", "a: [1, 2\n_target_: mine.f", "own.yaml"),
-        ("f = 3", "a: '\n", "own.yaml"),
-        ("f = 3", "- 1\n- 2\n", "criterion"),
+        slow("f = 3", "a: '\n", "own.yaml"),
+        slow("f = 3", "- 1\n- 2\n", "criterion"),
         ("f = 3", "", "criterion="),
-        ("f = 3", "3", "criterion"),
+        slow("f = 3", "3", "criterion"),
         ("f = 3", "defaults: [nowhere]\n_target_: mine.f", "nowhere"),
     ],
 )
@@ -254,8 +285,15 @@ def test_a_fault_of_compiled_code_is_nobodys_own():
     assert from_outside(OSError(36, "File name too long", "x" * 5000)).endswith(" …")
 
 
-@pytest.mark.parametrize("fault", ["raise ValueError('late')", "sys.exit('late')"])
-@pytest.mark.parametrize("sweep", [[], ["-m", "hydra.sweep.subdir=run"]])
+@pytest.mark.parametrize(
+    ("fault", "sweep"),
+    [
+        ("raise ValueError('late')", []),
+        ("sys.exit('late')", ["-m", "hydra.sweep.subdir=run"]),
+        slow("sys.exit('late')", []),
+        slow("raise ValueError('late')", ["-m", "hydra.sweep.subdir=run"]),
+    ],
+)
 def test_a_fault_that_comes_amid_the_work(here, capsys, fault, sweep):
     code = f"def f(x):\n    if len(x) == 77: {fault}\n    return x[:, 0]\n"
     written(here, code, criterion="_target_: mine.f\n_partial_: true\n")
@@ -275,6 +313,12 @@ def test_a_want_of_memory_amid_the_work_names_the_largest_setting(here, capsys, 
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
 
     monkeypatch.setattr("btgm_cli.cli.execute.solve", solve)
-    assert main(["run", "model=gaussian", "criterion=linear", "tuning.n_eval=77777"]) == 2
+    asked = [
+        "model=gaussian",
+        "criterion=linear",
+        "tuning.n_eval=77777",
+        "tuning.n_reference=1000",
+    ]
+    assert main(["run", *asked]) == 2
     line = [line for line in capsys.readouterr().err.splitlines() if "memory" in line]
     assert line == ["btgm run: tuning.n_eval=77777: memory was not enough for so many; give less"]

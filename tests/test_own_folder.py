@@ -32,19 +32,33 @@ TINY = [
 ]
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A folder with a generator, in which a run was made; the working directory is another."""
-    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a generator, beside a run that was made in it."""
+    folder = tmp_path_factory.mktemp("made")
+    home = folder / "home"
     (home / "model").mkdir(parents=True)
-    elsewhere.mkdir()
     (home / "rings.py").write_text(MODULE)
     (home / "model" / "ring.yaml").write_text("# A ring.\n_target_: rings.Ring\nlatent_dim: 2\n")
-    monkeypatch.chdir(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setattr(sys, "path", list(sys.path))
+        assert main(["run", "model=ring", "criterion=linear", *TINY, "out=../run"]) in (0, 3)
+    sys.modules.pop("rings", None)
+    return folder
+
+
+@pytest.fixture
+def home(made, tmp_path, monkeypatch):
+    """A copy of that folder, and the run as if made there; the working directory is another."""
+    for name in ("home", "run"):
+        shutil.copytree(made / name, tmp_path / name)
+    home, run = tmp_path / "home", tmp_path / "run"
+    assert require_run(run).folder == str(made / "home")
+    write_manifest(run, replace(require_run(run), folder=str(home)))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert main(["run", "model=ring", "criterion=linear", *TINY, "out=../run"]) in (0, 3)
-    _forget(monkeypatch, home)
-    monkeypatch.chdir(elsewhere)
     yield home
     sys.modules.pop("rings", None)
 

@@ -17,6 +17,7 @@ from btgm_cli.report.html.words import changes, number, sweep_command, with_erro
 from btgm_cli.store.manifest import Manifest, require_run, write_manifest
 from btgm_cli.store.runs import read_run
 from btgm_cli.store.sweeps import Planned, write_plan
+from tests.marks import slow
 from tests.pages import checked, embedded
 from tests.test_report import a_run
 from tests.test_sweeps import TINY
@@ -176,7 +177,7 @@ def test_pictures_are_whole_and_charts_know_both_colour_schemes(run, text):
     assert all(struct.unpack(">II", png[16:24]) == (8 * 29 - 1, 2 * 29 - 1) for png in pixels)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (20,), (2,), (1,), ()])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (), *map(slow, [(20,), (2,), (1,)])])
 def test_draws_of_any_shape_are_pictures(tmp_path, shape):
     shown = shots(a_run(tmp_path, shape=shape, n=3, betas=(0.0, 1.0)), most=2)
     assert all(shot.alt.startswith("2 draws of the tuned model at β = ") for shot in shown)
@@ -242,6 +243,7 @@ def test_a_sweep_whose_plan_is_damaged_has_no_page(sweep, tmp_path, capsys, page
     assert "sweep.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_job_has_the_page_that_its_run_would_have(sweep, tmp_path, pages):
     shutil.copytree(sweep / "0_linear", tmp_path / "run")
     assert main(["report", str(tmp_path / "run")]) == 0

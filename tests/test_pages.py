@@ -77,7 +77,8 @@ def verdicts(text: str) -> set[str]:
     return set(Status) & set(re.findall(r"\w+", text))
 
 
-def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, capsys):
+@pytest.mark.slow
+def test_a_generator_of_ones_own_runs_from_its_folder(tmp_path, monkeypatch, capsys, pictures):
     """experiments/own_generator: at most ten lines of user code, by YAML and from Python."""
     folder = ROOT / "experiments" / "own_generator"
     code = [line for line in (folder / "ring.py").read_text().splitlines() if line.strip()]

@@ -14,6 +14,7 @@ from btgm_cli.cli import main, prob
 from btgm_cli.cli.staircases import DATA_DRAWS, of_data
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Status
+from btgm_cli.domains.analytic.gaussian import Gaussian
 from tests.oracle import Affine, unit_direction
 from tests.test_cli import GAUSSIAN, SMALL
 
@@ -158,7 +159,7 @@ def test_without_a_run_there_is_nothing_to_tell(here, capsys):
 
 
 def test_the_data_are_beside_the_draws_where_the_model_knows_them():
-    class Known(type(load_model("gaussian"))):
+    class Known(type(Gaussian())):
         def data_draws(self, n, generator):
             return 1 + torch.randn(n, self.latent_dim, generator=generator)
 
@@ -169,5 +170,5 @@ def test_the_data_are_beside_the_draws_where_the_model_knows_them():
     one = next(row for row in rows if row["t"] > -1)  # of x ~ N(1, 1)
     exact = norm.cdf(one["t"] - 1)
     assert abs(one["probability"] - exact) < 4 * (exact / DATA_DRAWS) ** 0.5
-    assert of_data(LatentCriterion(load_model("gaussian"), f), 1.0, torch.Generator()) == []
+    assert of_data(LatentCriterion(Gaussian(), f), 1.0, torch.Generator()) == []
     assert load_model("vae_energy").data_draws(3, torch.Generator()) is None  # no data here

@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
-from btgm_cli import load_criterion, load_model
 from btgm_cli.cli import main
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tilt.estimates import largest_reliable_k
 from btgm_cli.tuning.ranking import BUDGETS, GRID, in_order, look, rank, recommend, walk
+from tests.marks import slow
 
 DIM = 8
 N = 4000
@@ -23,7 +25,7 @@ N = 4000
 
 @pytest.fixture(scope="module")
 def z():
-    return load_model("gaussian", latent_dim=DIM).sample_prior(N, derived_generator(3))
+    return Gaussian(DIM).sample_prior(N, derived_generator(3))
 
 
 def ranked(f, z, name="f", kl=1.0):
@@ -32,7 +34,7 @@ def ranked(f, z, name="f", kl=1.0):
 
 
 def test_a_linear_criterion_is_a_translation_and_nothing_is_easier(z):
-    row = ranked(load_criterion("linear"), z)
+    row = ranked(Linear(), z)
     assert abs(row.difficulty - 1) <= 4 * row.difficulty_se < 0.4
     assert row.kl_compared == pytest.approx(1, abs=1e-4)
     # KL = β²/2.
@@ -48,7 +50,7 @@ def test_a_linear_criterion_is_a_translation_and_nothing_is_easier(z):
 def test_a_quadratic_criterion_has_the_difficulty_of_its_closed_form(z, kl):
     """N(0, s I) with s = 1/(1 + u): I = u² D s and KL = D/2 (s − 1 − log s), where u = βk."""
     k = 2.0
-    row = ranked(load_criterion("quadratic", k=k), z, kl=kl)
+    row = ranked(Quadratic(k), z, kl=kl)
     low, high = 0.0, 100.0
     for _ in range(60):
         u = (low + high) / 2
@@ -65,10 +67,10 @@ def test_a_quadratic_criterion_has_the_difficulty_of_its_closed_form(z, kl):
 
 @pytest.mark.slow
 def test_the_error_is_the_spread_over_seeds():
-    model, rows = load_model("gaussian", latent_dim=3), []
+    model, rows = Gaussian(3), []
     for seed in range(20):
         z = model.sample_prior(1000, derived_generator(seed))
-        rows.append(ranked(load_criterion("quadratic"), z, kl=0.5))
+        rows.append(ranked(Quadratic(), z, kl=0.5))
     spread = np.std([row.difficulty for row in rows], ddof=1)
     claimed = np.mean([row.difficulty_se for row in rows])
     # The spread of 20 has a relative error of 1/√38.
@@ -109,14 +111,14 @@ def test_the_largest_kl_is_known_where_f_has_a_top_and_a_bound_elsewhere(z):
     assert top.kl_compared == top.kl_max
     assert "no tilt reaches more" in recommend([top])
     assert math.isnan(top.pareto_k[BUDGETS.index(4.0)])
-    endless = ranked(load_criterion("linear"), z, kl=20.0)
+    endless = ranked(Linear(), z, kl=20.0)
     assert endless.kl_max_is_bound
     assert 1 < endless.kl_max < math.log(N)
     assert "these draws of p show no more" in recommend([endless])
 
 
 def test_the_predicted_k_crosses_the_limit_where_the_walk_loses_sight(z):
-    seen = look("f", load_criterion("linear"), z)
+    seen = look("f", Linear(), z)
     tilts = walk(seen)
     assert [tilt.beta for tilt in tilts] == list(GRID)
     row = rank("f", seen, tilts, 1.0)
@@ -126,7 +128,7 @@ def test_the_predicted_k_crosses_the_limit_where_the_walk_loses_sight(z):
 def test_without_a_gradient_a_criterion_comes_last_with_the_reason(z):
     steps = ranked(lambda x: (x[:, 0] > 0).float(), z, "steps")
     rounded = ranked(lambda x: x[:, 0].round(), z, "rounded")
-    rows = in_order([steps, rounded, ranked(load_criterion("linear"), z, "linear")])
+    rows = in_order([steps, rounded, ranked(Linear(), z, "linear")])
     assert rows[0].criterion == "linear"
     assert math.isnan(steps.norm_max)
     assert math.isnan(steps.plateau)
@@ -222,26 +224,26 @@ def test_on_the_gan_the_log_of_a_class_comes_before_the_class(here, capsys, monk
         ("criteria=[normalized]", "criteria='normalized': criterion.of='LogClass': f fails on x"),
         ("criteria=[normalized]", "for another one there, add a YAML of your own"),
         ("criteria=[sum]", "criteria='sum': criterion.terms.first='LogClass': f fails"),
-        ("threads=100000", "threads=100000: must be from 1 to"),
-        ("seed=0,1", "seed='0,1': must be one value"),
+        slow("threads=100000", "threads=100000: must be from 1 to"),
+        slow("seed=0,1", "seed='0,1': must be one value"),
         ("~n", "n='~': cannot be taken away"),
         ("criteria=[class4]", "criteria='class4': f fails on x of shape"),
         ("n=999", "n=999: must be 1000 or more"),
-        ("n=1e4", "n=10000.0: must be a whole number"),
+        slow("n=1e4", "n=10000.0: must be a whole number"),
         ("kl=0", "kl=0: must be a positive number of nats"),
-        ("kl=much", "kl='much': must be"),
-        ("seed=-1", "seed=-1: must be"),
-        ("threads=0", "threads=0: must be"),
-        ("device=tpu", "device='tpu': choose one of"),
-        ("out=3", "out=3: must be a path"),
+        slow("kl=much", "kl='much': must be"),
+        slow("seed=-1", "seed=-1: must be"),
+        slow("threads=0", "threads=0: must be"),
+        slow("device=tpu", "device='tpu': choose one of"),
+        slow("out=3", "out=3: must be a path"),
         ("out=taken", "out='taken': already holds ranking.csv"),
         ("draws=5", "draws='5': unknown setting"),
-        ("+draws=5", "draws=5: unknown setting"),
+        slow("+draws=5", "draws=5: unknown setting"),
         ("hydra.run.dir=X", "hydra.run.dir='X': unknown setting"),
-        ("hydra/job_logging=none", "hydra/job_logging='none': unknown setting"),
-        ("seed=true", "seed=True: must be a whole number"),
-        ("criterion=linear", "criterion='linear': unknown setting"),
-        ("model=gauss", "model='gauss': unknown"),
+        slow("hydra/job_logging=none", "hydra/job_logging='none': unknown setting"),
+        slow("seed=true", "seed=True: must be a whole number"),
+        slow("criterion=linear", "criterion='linear': unknown setting"),
+        slow("model=gauss", "model='gauss': unknown"),
     ],
 )
 def test_a_bad_setting_is_named_and_nothing_is_written(here, capsys, setting, named):
@@ -262,7 +264,7 @@ def test_the_help_shows_the_settings(capsys):
 
 def test_within_the_error_of_the_difficulty_the_smaller_plateau_comes_first(z):
     def row_of(name, difficulty, error, plateau):
-        row = ranked(load_criterion("linear"), z, name)
+        row = ranked(Linear(), z, name)
         return replace(row, difficulty=difficulty, difficulty_se=error, plateau=plateau)
 
     flat, sloping = row_of("flat", 40.0, 6.0, 0.85), row_of("sloping", 44.0, 3.0, 0.08)

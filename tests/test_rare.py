@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 from scipy.stats import chi2, norm
 
-from btgm_cli import load_criterion, load_model
 from btgm_cli.cli import main
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.criteria import Linear, Quadratic
+from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.store.paid import PaidValues
 from btgm_cli.truth.exceeding import Trust, judged
 from btgm_cli.tuned import normals
@@ -30,7 +31,7 @@ def brief(monkeypatch):
 
 
 def search(criterion, thresholds, rare=(), dim=4, seed=0, **settings):
-    f = LatentCriterion(load_model("gaussian", latent_dim=dim), criterion)
+    f = LatentCriterion(Gaussian(dim), criterion)
     return searched(f, thresholds, rare, partial(derived_generator, seed), **settings)
 
 
@@ -69,7 +70,7 @@ def test_few_draws_in_many_dimensions_get_few_directions():
 
 
 def test_normal_tails_down_to_1e_9(brief):
-    found = search(load_criterion("linear"), [3.0, 6.0], effort=Effort(precision=0.06))
+    found = search(Linear(), [3.0, 6.0], effort=Effort(precision=0.06))
     for t in (3.0, 6.0):
         one = told(found, t)
         assert one.trust is Trust.OK
@@ -79,7 +80,7 @@ def test_normal_tails_down_to_1e_9(brief):
 
 @pytest.mark.slow
 def test_a_ball_that_is_rarely_met_and_the_level_of_a_probability(brief):
-    found = search(load_criterion("quadratic"), [-0.01], [1e-5], effort=Effort(precision=0.06))
+    found = search(Quadratic(), [-0.01], [1e-5], effort=Effort(precision=0.06))
     one = told(found, -0.01)
     error = 4 * one.found.relative_se
     assert abs(one.found.probability / chi2.cdf(0.02, 4) - 1) < error < 0.25
@@ -95,7 +96,7 @@ def test_regions_that_lie_apart_are_all_found(brief):
 
 
 def test_common_events_need_draws_of_p_alone(brief):
-    found = search(load_criterion("linear"), [0.0])
+    found = search(Linear(), [0.0])
     assert set(found.pooled.source.tolist()) == {0}
     assert abs(told(found, 0.0).found.probability - 0.5) < 0.04
 
@@ -188,7 +189,7 @@ def test_intervals_of_the_search_cover(dim):
     """Of 60 repeats at three thresholds: 95 % within four standard errors of that."""
     thresholds, repeats, inside = (2.0, 4.0, 6.0), 60, 0
     for seed in range(repeats):
-        found = search(load_criterion("linear"), thresholds, dim=dim, seed=seed)
+        found = search(Linear(), thresholds, dim=dim, seed=seed)
         ones = [told(found, t).found for t in thresholds]
         inside += sum(one.low < norm.sf(one.t) < one.high for one in ones)
     n = repeats * len(thresholds)

@@ -15,10 +15,11 @@ from btgm_cli import load_model
 from btgm_cli.cli.config import compose_config
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.domains.digits.mnist import Mnist
 
 SLOPE = torch.tensor([0.6, -0.8])
-F = LatentCriterion(load_model("gaussian", latent_dim=2), lambda x: x @ SLOPE)
+F = LatentCriterion(Gaussian(2), lambda x: x @ SLOPE)
 
 
 def test_rejection_at_a_small_share_draws_the_tilt():

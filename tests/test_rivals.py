@@ -10,8 +10,9 @@ import torch
 from experiments.bench import foreign, gan
 from experiments.bench.rivals import FOREIGN, Contest
 
-from btgm_cli import load_criterion, load_model
 from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.domains.analytic.criteria import Linear
+from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.tilt.estimates import log_mean_weight
 
 BETA, DIM, ASKED = 0.5, 3, 500
@@ -71,7 +72,7 @@ def _stand_ins(monkeypatch):
 @pytest.mark.usefixtures("_stand_ins")
 @pytest.mark.parametrize("name", list(foreign.SAMPLERS))
 def test_the_evidence_of_a_foreign_sampler_is_z(name):
-    model, criterion = load_model("gaussian", latent_dim=DIM), load_criterion("linear")
+    model, criterion = Gaussian(DIM), Linear()
     latent = LatentCriterion(model, criterion)
     exact = criterion.closed_form(model).at(BETA)
     contest = Contest(latent, [exact], None, 0, SimpleNamespace(effective=ASKED))

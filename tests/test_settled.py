@@ -38,7 +38,7 @@ def exact_mean(beta):
 def smaller_batches():
     """As large as two dimensions need."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regression, "BATCH", 256)
+        patch.setattr(regression, "BATCH", 128)
         yield
 
 
@@ -75,6 +75,7 @@ def test_what_was_asked_there_is_learned_from(path):
     assert len(path.points[1].paid["f"]) == N_SIFTED + QUICK.n_eval
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [1, 2])
 def test_a_run_killed_beside_it_goes_on_to_the_same_rows(path, points):
     journal = MemoryJournal()

@@ -140,6 +140,7 @@ def test_two_wishes_are_met_at_once_with_the_least_divergence():
     assert last.weights == pytest.approx(tuple((found / found.sum()).tolist()), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_one_is_held_while_another_is_pushed():
     """Pushing −a alone would take b down with it: b is held where p has it."""
     wishes = WeightedSum({"a": Linear([-1.0, 0, 0]), "b": Linear(SLANTED)}, {"a": 1, "b": 1})
@@ -159,6 +160,7 @@ def unbroken():
     return run({"a": 0.9, "b": 0.8}, **SHORT).trace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("events", [1, 2, 4])
 def test_a_killed_search_goes_on_to_the_same_numbers(events, unbroken):
     journal = MemoryJournal(events)
@@ -259,6 +261,7 @@ def test_every_evaluation_is_counted_and_none_is_made_twice():
     assert made == result.f_evals + tried
 
 
+@pytest.mark.slow
 def test_too_few_passes_are_a_status_with_a_remedy():
     result = run({"a": 2.5, "b": 2.5}, max_updates=1)
     assert result.status is not Status.OK

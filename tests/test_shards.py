@@ -8,20 +8,15 @@ import pytest
 
 from btgm_cli.cli import draw_files, engines, main
 from btgm_cli.cli.engines import Engine
-from tests.test_cli import GAUSSIAN, SMALL
 from tests.test_engines import ENGINES
 
 N, COUNT = 2400, 4
 EVENLY = 600  # draws of a part, so that the parts of a shard are those of the whole draw
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run whose flow is trained a little too short."""
-    path = tmp_path_factory.mktemp("runs") / "short"
-    settings = ["target.betas=[1]", "tuning.first_steps=40", f"out={path}"]
-    assert main([*GAUSSIAN, *SMALL, *settings]) in (0, 3)
-    return path
+@pytest.fixture
+def run(short_run):
+    return short_run
 
 
 def sample(run, out, *settings):
@@ -96,6 +91,7 @@ def test_a_shard_that_fails_takes_no_other_down_and_is_drawn_again(run, tmp_path
     assert len(drawn(tmp_path)) == COUNT
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_a_shard_no_more_than_a_second_try(run, tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "_require_installed", lambda *given: None)
     asked = []

@@ -18,6 +18,7 @@ from btgm_cli.truth import smc
 from btgm_cli.truth.moves import CrankNicolson
 from btgm_cli.truth.references import Estimated
 from btgm_cli.truth.smc import LARGEST_LOG_Z_SE, TemperedSMC
+from tests.marks import slow
 from tests.test_kills import CASES, TINY, working_in
 
 DIM = 5
@@ -164,9 +165,9 @@ def test_beyond_the_end_of_the_ladder_nothing_is_claimed(monkeypatch):
     assert climbed.cost(40.0) == (climbed.f_evals, 0.0)
 
 
-@pytest.mark.parametrize("case", ["smc", "path"])
+@pytest.mark.parametrize("case", ["smc", slow("path")])
 def test_a_run_whose_smc_gets_no_further_ends_with_a_verdict_and_all_files(
-    tmp_path, monkeypatch, case
+    tmp_path, monkeypatch, pictures, case
 ):
     """As the reference of one run, and as a price alone, where the tilts are known."""
     monkeypatch.setattr(smc, "MOST_RUNGS", 8)

@@ -11,7 +11,7 @@ from btgm_cli.cli import main
 HEAVY = ("torch", "pyro", "hydra", "pandas", "matplotlib", "scipy", "jinja2")
 
 
-def test_a_tiny_run_leaves_its_files_and_is_redrawn(tmp_path, capsys):
+def test_a_tiny_run_leaves_its_files_and_is_redrawn(tmp_path, capsys, pictures):
     run = tmp_path / "run"
     target = ["model=gaussian", "model.latent_dim=3", "criterion=linear", "target.betas=[0,0.3]"]
     small = ["tuning.first_steps=20", "tuning.n_eval=1000", "samples=8", "flow.depth=2"]

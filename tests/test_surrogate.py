@@ -42,7 +42,7 @@ QUICK = Tuning(
 def fewer_draws():
     """As many as these four dimensions need."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regression, "BATCH", 256)
+        patch.setattr(regression, "BATCH", 128)
         patch.setattr(fitting, "N_CALIBRATE", 30_000)
         yield
 
@@ -75,7 +75,7 @@ def tuned(criterion, target, settings=QUICK):
 
 
 def test_the_default_learns_first_and_meets_the_tilt():
-    result = tuned(Linear(), Target(betas=[0.0, 0.5, BETA]))
+    result = tuned(Linear(), Target(betas=[0.0, BETA]))
     assert len(result.points[0].paid["f"]) == QUICK.n_eval  # what p was asked is learned from
     assert result.gradient is Gradient.SURROGATE
     assert result.status is Status.OK
@@ -91,7 +91,8 @@ def step(x):
 
 def test_each_evaluation_is_told_and_none_has_a_gradient():
     criterion = Counted(step)
-    result = tuned(criterion, Target(betas=[1.0, 2.0]))
+    short = replace(QUICK, first_steps=15, steps=15)
+    result = tuned(criterion, Target(betas=[1.0, 2.0]), short)
     assert criterion.asked == result.f_evals
     assert criterion.with_gradient == 0
     each = QUICK.n_learn + N_SIFTED + QUICK.n_eval
@@ -228,7 +229,7 @@ def broken(x):
 
 
 def test_an_answer_that_is_no_number_ends_the_training():
-    result = tuned(broken, Target(betas=[3.0]))
+    result = tuned(broken, Target(betas=[3.0]), replace(QUICK, first_steps=60))
     assert not result.points[0].effort.finite
     assert result.status is not Status.OK
 

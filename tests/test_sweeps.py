@@ -38,14 +38,9 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An unbroken sweep."""
-    path = tmp_path_factory.mktemp("sweeps") / "whole"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path.parent)
-        assert main([*SWEEP, f"out={path}"]) in (0, 3)
-    return path
+@pytest.fixture
+def whole(whole_sweep):
+    return whole_sweep
 
 
 def rows(path):

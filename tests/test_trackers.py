@@ -11,7 +11,9 @@ import pytest
 
 from btgm_cli.cli import main
 from btgm_cli.core.errors import SettingError
+from btgm_cli.report import draw_all
 from btgm_cli.report.trackers import event_files, mlflow_server, tracked
+from btgm_cli.store.runs import read_run
 from tests.test_sweeps import TINY
 
 RUN = ["run", *TINY, "target.betas=[0,0.3]", "criterion=linear", "out=run"]
@@ -27,6 +29,7 @@ def place(here, monkeypatch):
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
     assert main([*RUN[:-1], f"out={path}"]) in (0, 3)
+    draw_all(read_run(path))
     return path
 
 

@@ -16,6 +16,7 @@ from btgm_cli.domains.combined.criteria import Affine
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, training, tune
 from btgm_cli.tuning.settings import FirstBeta
+from tests.marks import slow
 
 DIM = 4
 QUICK = Tuning(
@@ -37,10 +38,10 @@ def quick(criterion, target, settings=QUICK, **choices):
     ("criterion", "target", "quantity"),
     [
         (Linear(), Target(C_D=2.0), "kl"),
-        (Linear(), Target(rho=0.2), "kl"),
+        slow(Linear(), Target(rho=0.2), "kl"),
         (Linear(), Target(C_f=1.5), "mean"),
         (Quadratic(1.0), Target(C_D=1.0), "kl"),
-        (Quadratic(1.0), Target(C_f=-1.0), "mean"),
+        slow(Quadratic(1.0), Target(C_f=-1.0), "mean"),
     ],
 )
 def test_a_reachable_target_is_met_in_at_most_five_updates(criterion, target, quantity, device):
@@ -169,11 +170,17 @@ def clone(state):
     return [clone(value) for value in state] if isinstance(state, list) else state
 
 
-@pytest.mark.parametrize(("shift", "goal"), [(0.0, 1.0), (-1.0, 0.0), (99.0, 100.0)])
-def test_a_constant_in_f_changes_nothing(shift, goal):
-    """f + c has the tilts of f: the same path of β, whatever C_f is beside the distance to it."""
+@pytest.fixture(scope="module")
+def plain():
+    """Settings of a short search, and what it finds."""
     settings = replace(QUICK, first_steps=60, steps=30, max_updates=2, first_beta="second_order")
-    plain = quick(Linear(), Target(C_f=1.0), settings)
+    return settings, quick(Linear(), Target(C_f=1.0), settings)
+
+
+@pytest.mark.parametrize(("shift", "goal"), [(-1.0, 0.0), slow(0.0, 1.0), slow(99.0, 100.0)])
+def test_a_constant_in_f_changes_nothing(plain, shift, goal):
+    """f + c has the tilts of f: the same path of β, whatever C_f is beside the distance to it."""
+    settings, plain = plain
     shifted = quick(Affine(Linear(), 1.0, shift), Target(C_f=goal), settings)
     assert [row["beta"] for row in shifted.trace] == pytest.approx(
         [row["beta"] for row in plain.trace], rel=1e-3
@@ -216,7 +223,7 @@ def unbroken(request):
     return request.param, settings, quick(Linear(), request.param, settings)
 
 
-@pytest.mark.parametrize("events", [1, 2, 4, 5])
+@pytest.mark.parametrize("events", [2, *map(slow, (1, 4, 5))])
 def test_a_killed_run_goes_on_to_the_same_numbers(unbroken, events):
     target, settings, whole = unbroken
     resumed = killed_and_resumed(target, settings, events)

@@ -42,6 +42,7 @@ def train(run: RunSettings, load: WeeklyLoad) -> VaeNetwork:
     return trainee.network
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_the_same_to_the_bit(load, tmp_path, monkeypatch):
     whole = RunSettings("net", out=str(tmp_path / "whole"), save_every=2, device="cpu")
     parted = replace(whole, out=str(tmp_path / "parted"))
@@ -106,6 +107,7 @@ def test_gates_hold_where_the_curves_are_real_and_fail_where_not(load, monkeypat
     ]
 
 
+@pytest.mark.slow
 def test_training_leaves_weights_card_and_pictures(load, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(load_gates, "SAMPLES", 200)
     monkeypatch.setattr(load_gates, "SPLIT_SAMPLES", 100)

@@ -11,6 +11,7 @@ from btgm_cli.domains.load.criteria import DayMean, peak
 from btgm_cli.domains.load.real_tilt import Exchanges, real_tilt
 from btgm_cli.domains.load.weekly import Aggregates, WeeklyLoad
 from btgm_cli.truth.references import tilts_at
+from tests.marks import slow
 
 HOUSEHOLDS, WEEKS, SUMMED = 8, 4, 3
 
@@ -35,7 +36,7 @@ def all_of_them(aggregates):
     return torch.tensor(chosen), torch.tensor(log_p).double()
 
 
-@pytest.mark.parametrize("criterion", [peak, DayMean("wednesday")])
+@pytest.mark.parametrize("criterion", [peak, slow(DayMean("wednesday"))])
 @pytest.mark.parametrize("strength", [2.0])
 def test_it_is_the_tilt_of_all_aggregates(criterion, strength):
     aggregates = Aggregates(few(), SUMMED)

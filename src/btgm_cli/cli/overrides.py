@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,6 @@ def refuse_removed(overrides: Sequence[str]) -> None:
     Raises:
         SettingError: names the first one.
     """
-    groups = _loader().list_groups("")
     for item in parsed(overrides):
         if item.is_delete() and item.key_or_group.count(".") < 2 and not item.package:
             raise SettingError(item.key_or_group, "~", "cannot be taken away: give it a value")
@@ -99,7 +99,7 @@ def refuse_removed(overrides: Sequence[str]) -> None:
             _check_folders(item)
         if item.key_or_group == "hydra.mode":
             raise _refused(item, "cannot be set: add -m for a sweep, and nothing for one run")
-        if item.key_or_group in groups and isinstance(item.value(), list):
+        if isinstance(item.value(), list) and item.key_or_group in _loader().list_groups(""):
             raise _refused(item, "must be one option, and no list")
 
 
@@ -169,13 +169,16 @@ class _Tree:
     def composed(self, groups: Sequence[Override]) -> tuple[DictConfig, Override | None]:
         """The configuration under the chosen groups, and the first that has no place in it."""
         taken, left = list(self.searched), list(groups)
+        with suppress(*REFUSALS):  # most often all have one
+            together = [*taken, *(str(item.input_line) for item in left)]
+            return compose(self.name, together, return_hydra_config=True), None
         while left:
             lines = {str(item.input_line): item for item in left}
-            fitting = [line for line in lines if not self.refusal([*taken, line])]
-            if not fitting:
+            fitting = next((line for line in lines if not self.refusal([*taken, line])), None)
+            if fitting is None:
                 break
-            taken.append(fitting[0])
-            left.remove(lines[fitting[0]])
+            taken.append(fitting)
+            left.remove(lines[fitting])
         cfg = compose(self.name, taken, return_hydra_config=True)
         return cfg, left[0] if left else None
 

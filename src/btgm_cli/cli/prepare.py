@@ -11,7 +11,7 @@ import torch
 from hydra import initialize_config_dir
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from btgm_cli import __version__
 from btgm_cli.cli.config import compose_config, job_of, values_of
@@ -78,9 +78,3 @@ def prepared_of(cfg: DictConfig, about: HydraConf) -> Prepared:
         folder=str(Path.cwd()),
     )
     return Prepared(job, manifest)
-
-
-def fingerprint(cfg: DictConfig) -> str:
-    """What tells one run's configuration from another's: all of it, resolved."""
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    return OmegaConf.to_yaml(own, resolve=True)

@@ -20,13 +20,13 @@ from btgm_cli.cli.settings import arguments, checked, path_of, require_least
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.core.contracts import StochasticDecoder
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.latent_criterion import F_SAMPLES, LatentCriterion
 from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.tilt.exceedance import WeightedDraws
-from btgm_cli.truth.exceeding import NOISES, OfPrior, Pooled, Source, Trust, drawn
+from btgm_cli.truth.exceeding import OfPrior, Pooled, Source, Trust, drawn
 from btgm_cli.truth.trust import LOST
 
 USAGE = """usage: btgm prob DIR above=30,35,40 [SETTING=VALUE ...]
@@ -41,7 +41,7 @@ all β of a run, each weighted as a draw of their mixture. f is of x with fresh 
                   rate=52 where a draw is a week
   levels=         return levels: what is passed once in so many units of time, or draws: 10,50,100
   n=100000        draws of all sources together
-  noises=4        fresh noises for each draw, where the decoder is stochastic
+  noises=64       fresh noises for each draw, where the decoder is stochastic
   seed=0
   threads=        CPU threads; by default torch's choice. Other counts may change the last bits
   out=            a folder; by default DIR/probabilities/…
@@ -51,7 +51,7 @@ above: proposals are fitted on two ways up to t, and draws of them all tell P. A
 on by the same command with its out=, and finds every value of f that it paid for.
 
   precision=0.02        relative standard error to reach
-  evaluations=200000    of f, at most, give or take a few thousand
+  evaluations=200000    of f̂, at most, give or take a few thousand
   out=                  a folder; by default outputs/prob/<model>/<criterion>/<time>
 
 The design points of the rarest t that can be told, which are the likeliest z above it, are in
@@ -142,7 +142,7 @@ def _drawn(
     sources: list[Source] = [OfPrior(f.model), *tuned]
     each = len(sources)
     counts = [request.n // each + (index < request.n % each) for index in range(each)]
-    noises = (request.noises or NOISES) if isinstance(f.model, StochasticDecoder) else 1
+    noises = (request.noises or F_SAMPLES) if isinstance(f.model, StochasticDecoder) else 1
 
     def generators(source: int, block: int) -> torch.Generator:
         return derived_generator(request.seed, "probability", source, block)

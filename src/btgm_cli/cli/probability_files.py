@@ -217,7 +217,7 @@ def _curve(
 ) -> list[dict[str, Any]]:
     """The band of the picture: from the middle of p to the farthest that is asked for."""
     asked, pooled = answer.asked, answer.pooled
-    middle = pooled.f[pooled.source == PRIOR].double().quantile(0.5).item()
+    middle = pooled.f[pooled.source == PRIOR].median().item()
     known = [asked.sign * row["level"] for row in levels if not math.isnan(row["level"])]
     ends = [middle, *asked.thresholds, *known]
     low, high = min(ends), max(ends)

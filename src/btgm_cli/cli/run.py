@@ -10,8 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import hydra
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import run_job
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,7 +25,7 @@ from btgm_cli.cli.execute import execute
 from btgm_cli.cli.options import Asked, read_run
 from btgm_cli.cli.overrides import REFUSALS, line_of
 from btgm_cli.cli.own import with_search_path
-from btgm_cli.cli.prepare import Prepared, about, configurations, fingerprint, prepared_of
+from btgm_cli.cli.prepare import Prepared, about, configurations, prepared_of
 from btgm_cli.cli.resume import RESUME, resume
 from btgm_cli.cli.settings import path_of
 from btgm_cli.cli.sweep import Sweep, require_no_sweep
@@ -48,12 +53,10 @@ def main(argv: list[str]) -> int:
     asked = replace(asked, settings=settings)
     if asked.sweep and not asked.shown:
         return _sweep(asked)
-    prepared: dict[str, Prepared] = {}
-    if "--help" not in asked.shown and "--hydra-help" not in asked.shown:
-        for cfg in configurations(asked):
-            if not asked.shown:
-                prepared[fingerprint(cfg)] = _prepare(cfg, _place(cfg, sweep=False))
-    return _run_under_hydra(asked, prepared)
+    if asked.shown:
+        return _show(asked)
+    (cfg,) = configurations(asked)
+    return _run(cfg, _prepare(cfg, _place(cfg, sweep=False)))
 
 
 def _sweep(asked: Asked) -> int:
@@ -135,40 +138,63 @@ def _prepare(cfg: DictConfig, path: Path) -> Prepared:
     return prepared
 
 
-def _run_under_hydra(asked: Asked, prepared: dict[str, Prepared]) -> int:
-    """Hand over to Hydra, which makes the run directory, or shows what is asked for.
+def _run(cfg: DictConfig, prepared: Prepared) -> int:
+    """Do a run as a job of Hydra's, in the directory that Hydra makes for it.
 
-    Args:
-        asked: what was typed.
-        prepared: by the fingerprint of the configuration, once.
+    `hydra.main` does the same once it has composed the configuration twice more.
 
     Raises:
-        BtgmError: the job came to no end.
+        BtgmError: a callback of Hydra's that cannot be made, or the job came to no end.
     """
-    codes, failures = [0], list[BaseException]()
+    failures = list[BaseException]()
 
-    def task(cfg: DictConfig) -> None:
-        node = HydraConfig.get()
-        path = Path(node.runtime.output_dir)
-
+    def task(_: DictConfig) -> int | None:
+        path = Path(HydraConfig.get().runtime.output_dir)
         try:
-            own = prepared.pop(fingerprint(cfg), None) or prepared_of(cfg, node)
-            codes.append(execute(own.job, own.manifest, path))
-        except (Exception, SystemExit) as error:  # Hydra would print it, in many lines
+            return execute(prepared.job, prepared.manifest, path)
+        except (Exception, SystemExit) as error:  # Hydra would keep some and let others pass
             failures.append(error)
+            return None
 
-    # Settings first: Hydra's parser refuses them on both sides of an option such as -m.
-    arguments = [*with_search_path(asked.settings), *["-m"] * asked.sweep, *asked.shown]
-    with _as_hydra_wants(arguments):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="btgm"):
         try:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(task)()
+            callbacks = Callbacks(cfg)
         except REFUSALS as error:
             raise BtgmError(line_of(error)) from error
-        except SystemExit as done:  # of what only shows something
-            return int(done.code or 0)
+        loader = GlobalHydra.instance().config_loader()
+        context = HydraContext(config_loader=loader, callbacks=callbacks)
+        callbacks.on_run_start(config=cfg, config_name="run")
+        done = run_job(task, cfg, "hydra.run.dir", None, context)
+        callbacks.on_run_end(config=cfg, config_name="run", job_return=done)
     if failures:
         raise failures[0]
-    return max(codes)
+    return int(done.return_value)
+
+
+def _show(asked: Asked) -> int:
+    """Have Hydra show what is asked for, as --cfg and --help do.
+
+    Raises:
+        BtgmError: settings that Hydra refuses.
+    """
+    if "--help" not in asked.shown and "--hydra-help" not in asked.shown:
+        for _ in configurations(asked):  # lest Hydra refuse one in many lines
+            pass
+    # Settings first: Hydra's parser refuses them on both sides of an option such as -m.
+    arguments = [*with_search_path(asked.settings), *["-m"] * asked.sweep, *asked.shown]
+    shown = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")
+    with _as_hydra_wants(arguments):
+        try:
+            shown(_nothing)()
+        except REFUSALS as error:
+            raise BtgmError(line_of(error)) from error
+        except SystemExit as done:
+            return int(done.code or 0)
+    return 0
+
+
+def _nothing(_: DictConfig) -> None:
+    """What Hydra would run if nothing were to be shown."""
 
 
 @contextmanager

@@ -46,7 +46,8 @@ class StochasticDecoder(Protocol):
     def decode_with(self, z: Tensor, noise: Tensor) -> Tensor:
         """x (n, *X) for z (n, D) and noise (n, *E), differentiable in z.
 
-        For noise of shape (k, 1, *E), k draws of x for each z: (k, n, *X).
+        For noise of shape (k, n, *E), k draws of x for each z: (k, n, *X). Of shape (k, 1, *E)
+        it is the same for each z.
         """
         ...
 

@@ -24,6 +24,9 @@ from btgm_cli.core.seeds import derived_generator
 CHUNK = 1000
 """Draws decoded at once outside training; bounds memory."""
 
+NOISY_CHUNK = 16_000
+"""Draws of x at once, where one decoding serves many; bounds memory."""
+
 F_SAMPLES = 64
 """Draws of x for each z where the decoder is stochastic and nobody says how many."""
 
@@ -141,24 +144,29 @@ class LatentCriterion:
             x = draw_x(self.model, z, generator)
             return self.criterion(x) if self._noise is None else self(z), x
 
-    def afresh(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """f of one x with fresh noise for each z, shape (n,), without gradient."""
-        with torch.no_grad():
-            return self.criterion(draw_x(self.model, z, generator))
-
-    def noisy(self, z: Tensor, noises: int, generator: torch.Generator) -> Tensor:
+    def afresh(self, z: Tensor, noises: int, generator: torch.Generator) -> Tensor:
         """f of so many x with fresh noise for each z, shape (n, noises), without gradient.
 
-        What has been paid for of exactly this z is not evaluated again, so that the generator must
-        be one that serves this call alone.
+        Each z is decoded once, and each x has a noise of its own.
+        """
+        model = self.model
+        with torch.no_grad():
+            if not isinstance(model, StochasticDecoder):
+                return self.criterion(model.decode(z))[:, None].expand(-1, noises)
+            noise = model.noise(noises * len(z), generator).unflatten(0, (noises, -1))
+            f = self.criterion(model.decode_with(z, noise).flatten(0, 1))
+            each: Tensor = f.unflatten(0, (noises, -1))
+            return each.T
+
+    def noisy(self, z: Tensor, noises: int, generator: torch.Generator) -> Tensor:
+        """The same, but what has been paid for of exactly this z is not evaluated again.
+
+        The generator must be one that serves this call alone.
         """
 
         def evaluated() -> Tensor:
-            rounds = [
-                torch.cat([self.afresh(part, generator) for part in z.split(CHUNK)])
-                for _ in range(noises)
-            ]
-            return torch.stack(rounds, -1)
+            parts = z.split(min(CHUNK, max(NOISY_CHUNK // noises, 1)))
+            return torch.cat([self.afresh(part, noises, generator) for part in parts])
 
         with torch.no_grad():
             return _known(self._paid, f"{noises} fresh {self._name}", z, evaluated)

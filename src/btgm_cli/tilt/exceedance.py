@@ -61,7 +61,7 @@ class WeightedDraws:
 
     def above(self, t: float) -> Tensor:
         """y of each draw: its weight, times its share of noises with f > t; shape (n,)."""
-        return self.weights * (self.f > t).double().mean(-1)
+        return self.weights * (self.f > t).sum(-1) / self.f.shape[-1]
 
 
 @dataclass(frozen=True)

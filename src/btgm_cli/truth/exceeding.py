@@ -20,9 +20,6 @@ from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
 from btgm_cli.tilt.exceedance import PRIOR, Exceedance, WeightedDraws, exceedance
 from btgm_cli.truth.trust import ERRORS
 
-NOISES = 4
-"""Fresh draws of x for each z, where the decoder is stochastic."""
-
 HALF_SEES = 25.0
 """Effective draws above t; a half with fewer has nothing to object."""
 
@@ -95,8 +92,8 @@ class Pooled:
 
     @property
     def evaluations(self) -> int:
-        """Of f."""
-        return self.f.numel()
+        """Of f̂: all noises of one z together, as in what a run costs."""
+        return len(self.f)
 
     @cached_property
     def whole(self) -> WeightedDraws:
@@ -155,7 +152,8 @@ def drawn(
     Raises:
         SettingError: f is NaN, so that nobody knows on which side of a t it lies.
     """
-    blocks: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    rows: tuple[Tensor, ...] = ()
+    at = 0
     for index, count in enumerate(counts):
         for number, start in enumerate(range(0, count, CHUNK)):
             generator = generators(index, number)
@@ -165,13 +163,18 @@ def drawn(
                 log_q if other == index else source.log_prob(z)
                 for other, source in enumerate(sources)
             ]
-            values = sign * f.noisy(z, noises, generator).double()
+            values = sign * f.noisy(z, noises, generator)
             if missing := int(values.isnan().sum()):
                 fault = f"f is NaN for {missing:,} of {values.numel():,} values"
                 raise SettingError("criterion", name_of(f.criterion), fault)
             each = torch.stack([ratio.double() - log_p for ratio in ratios], -1)
-            blocks.append((z, values, each, torch.full((len(z),), index, device=z.device)))
-    z, values, each, source = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+            block = (z, values, each, torch.full((len(z),), index, device=z.device))
+            # In place: what is kept between blocks would split up the memory that they free.
+            rows = rows or tuple(part.new_empty(sum(counts), *part.shape[1:]) for part in block)
+            for row, part in zip(rows, block, strict=True):
+                row[at : at + len(z)] = part
+            at += len(z)
+    z, values, each, source = rows
     return Pooled(z, values, each, source, density_se)
 
 

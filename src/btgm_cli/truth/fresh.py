@@ -66,7 +66,5 @@ def afresh(
 
 def _with_fresh(f: LatentCriterion, z: Tensor, noise: torch.Generator) -> Tensor:
     """The mean of f over fresh noises for each z (n, D), shape (n,), float64."""
-    rounds = [
-        torch.cat([f.afresh(part, noise) for part in z.split(CHUNK)]) for _ in range(FRESH_NOISES)
-    ]
-    return torch.stack(rounds).double().mean(0)
+    parts = [f.afresh(part, FRESH_NOISES, noise).double().mean(1) for part in z.split(CHUNK)]
+    return torch.cat(parts)

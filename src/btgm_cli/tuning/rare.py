@@ -14,9 +14,9 @@ from functools import partial
 from itertools import count
 
 from btgm_cli.core.contracts import GenerativeModel, StochasticDecoder
-from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.latent_criterion import F_SAMPLES, LatentCriterion
 from btgm_cli.tilt.exceedance import WeightedDraws, exceedance
-from btgm_cli.truth.exceeding import NOISES, OfPrior, Pooled, Source, drawn, joined
+from btgm_cli.truth.exceeding import OfPrior, Pooled, Source, drawn, joined
 from btgm_cli.tuning.climb import EACH, Climb, Draw, Generators
 
 WAYS = 2
@@ -94,12 +94,12 @@ def searched(
         rare: probabilities whose t is asked for, falling.
         generators: of everything random, by its purpose.
         effort: how far to go.
-        noises: draws of x for each z; None is 1, or `NOISES` for a stochastic decoder.
+        noises: draws of x for each z; None is 1, or `F_SAMPLES` for a stochastic decoder.
         sign: of f: −1 where low values are the rare ones, and t and P are those of −f.
         told: is told how it goes, line by line.
     """
     effort = effort or Effort()
-    noises = (noises or NOISES) if isinstance(f.model, StochasticDecoder) else 1
+    noises = (noises or F_SAMPLES) if isinstance(f.model, StochasticDecoder) else 1
     draw = partial(drawn, f, noises=noises, sign=sign)
     ways = [Climb(f.model, draw, partial(generators, way)) for way in range(WAYS)]
     levels: list[float] = []
@@ -112,7 +112,7 @@ def searched(
     wanted = [*thresholds, *(t for t in levels if math.isfinite(t))]
     paid = sum(way.pool.evaluations for way in ways)
     sources, shares, of_one = _mixture(f.model, ways, wanted)
-    spend = _Spend(wanted, effort.precision, max((effort.most - paid) // noises, EACH))
+    spend = _Spend(wanted, effort.precision, max(effort.most - paid, EACH))
     pooled = _drawn(draw, sources, shares, partial(generators, "last"), spend)
     return Search(pooled, of_one, paid + pooled.evaluations, levels)
 
