@@ -353,28 +353,29 @@ def test_the_picture_has_a_panel_for_each_criterion(tmp_path):
     assert views_figure(Run(tmp_path / "none", *[pd.DataFrame()] * 3, {}, [])) is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("statements", "nats"),
-    [
-        (("E(b) = 0.3", "CVaR(a, 0.1) = 2.3"), 0.06),
-        (("E(b) = 4.2", "CVaR(a, 0.2) = 4.3"), 9.0),
-    ],
-)
-def test_the_exact_tilt_meets_its_views_near_and_far(statements, nats):
-    """By draws that λ was not solved by; at the far one p's own draws see nothing."""
-    result = run(statements)
-    exact = Exact(views_of(*statements))
+def require_met(result):
+    """By draws that λ was not solved by."""
     assert result.status in (Status.OK, Status.OK_CORRECTED)
-    for row, theta in zip(result.views.rows, exact.theta, strict=False):
+    for row in result.views.rows:
         assert row["met"]
         assert abs(row["exact"] - row["asked"]) <= max(0.01 * row["asked"], 2 * row["exact_se"])
+
+
+@pytest.mark.slow
+def test_the_exact_tilt_meets_its_views_and_is_that_of_quadrature():
+    statements = ("E(b) = 0.3", "CVaR(a, 0.1) = 2.3")
+    result, exact = run(statements), Exact(views_of(*statements))
+    require_met(result)
+    for row, theta in zip(result.views.rows, exact.theta, strict=False):
         assert row["multiplier"] == pytest.approx(theta, rel=0.1)
     assert result.views.rows[-1]["cut"] == pytest.approx(exact.theta[-1], abs=0.05)
-    kl, _ = exact.kl()
-    assert kl == pytest.approx(nats, abs=0.5)
-    assert result.points[-1].figures.reference.kl == pytest.approx(kl, rel=0.03)
+    assert result.points[-1].figures.reference.kl == pytest.approx(exact.kl()[0], rel=0.03)
     assert result.trace[-1]["effective_share"] >= 0.5
+
+
+@pytest.mark.slow
+def test_views_that_no_draw_of_p_is_near_are_met_step_by_step():
+    require_met(run(("E(b) = 4.2", "CVaR(a, 0.2) = 4.3")))
 
 
 SHORT = {"first_steps": 60, "steps": 30, "checkpoint_every": 25, "n_eval": 1000, "max_updates": 2}
