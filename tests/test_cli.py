@@ -152,6 +152,31 @@ def test_several_wishes_at_once_from_the_command_line(here, capsys):
 
 
 @pytest.mark.slow
+def test_views_from_the_command_line(here, capsys, pages):
+    statements = '["E(linear) = 0.5", "P(quadratic > -1) = 0.5"]'
+    asked = [f"target.views={statements}", *SMALL[:3], "tuning.n_learn=1000", "out=viewed"]
+    assert main(["run", "model=gaussian", "model.latent_dim=3", *asked]) == 0
+    views = pd.read_csv(here / "viewed" / "views.csv")
+    assert views["view"].tolist() == ["E(linear)=0.5", "P(quadratic>-1)=0.5"]
+    assert views["met"].all()
+    assert "draws effective" in capsys.readouterr().out
+    assert "views" in (here / "viewed" / "report.html").read_text()
+    before = (here / "viewed" / "views.png").read_bytes()
+    assert main(["report", "viewed"]) == 0
+    assert (here / "viewed" / "views.png").read_bytes() == before
+    assert main(["run", "resume=viewed"]) == 0
+    assert pd.read_csv(here / "viewed" / "views.csv").equals(views)
+    # Its draws are of the sum that was found, cut where it was.
+    assert main(["sample", "viewed", "n=4000", "correct=resample", "out=draws.npz"]) == 0
+    with np.load("draws.npz") as stored:
+        x = stored["x"].astype(np.float64)
+    linear, quadratic = x.sum(1) / np.sqrt(3), -0.5 * (x**2).sum(1)
+    # Four errors of the draws, and as much as the views may be off.
+    assert abs(linear.mean() - 0.5) <= 4 * 1.2 * linear.std() / 4000**0.5 + 0.01
+    assert abs((quadratic > -1).mean() - 0.5) <= 4 * 1.2 * 0.5 / 4000**0.5 + 0.01
+
+
+@pytest.mark.slow
 def test_the_default_run_is_as_tight_as_the_readme_says(here, whole_calibration):
     assert main(["run", "model=gan_mnist", "criterion=log_class4", "out=gan"]) == 0
     table = pd.read_csv(here / "gan" / "pareto.csv")

@@ -46,7 +46,7 @@ def test_out_is_never_taken_for_a_group_of_options(here):
 @pytest.mark.parametrize(
     ("arguments", "setting", "words"),
     [
-        (["target.C_DD=1"], "target.C_DD", "choose from C_D, C_f, rho, at_least, betas"),
+        (["target.C_DD=1"], "target.C_DD", "choose from C_D, C_f, rho, at_least, views, betas"),
         slow(["target.C_D=1", "target.rho=0.1"], "target", "give one target, not 2"),
         (["target.C_D=abc"], "target.C_D", "must be a number"),
         slow(["target.C_D=-1"], "target.C_D", "positive"),
@@ -195,10 +195,10 @@ def test_help_version_list_and_cfg(here, capsys):
 
 
 OF_A_FILE = (
-    *("model=flow", "model=tuned", "model=simulator", "criterion=fit"),
+    *("model=flow", "model=tuned", "model=simulator", "criterion=fit", "criterion=views"),
     *(f"experiment={name}" for name in ("poisson", "linear5", "muons", "queue")),
 )
-"""What needs a file that is to be given: `tests/test_fit.py` and others build these."""
+"""What needs a file, or views, to be given: `tests/test_fit.py` and others build these."""
 
 
 @pytest.mark.parametrize(

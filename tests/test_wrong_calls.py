@@ -140,6 +140,12 @@ run criterion=sum target.at_least={first:nan,second:1}      # target.at_least
 run criterion=sum target.at_least={first:1}        # target.at_least
 run criterion=sum target.at_least=[1,2]            # target.at_least
 run target.at_least={first:1}                      # target.at_least
+run 'target.views=["E(class3)"]'                   # target.views
+run 'target.views=["E(clas3) = 1"]'                # target.views
+run 'target.views=["E(class3) = 1"]' criterion=log_class4   # target.views
+run 'target.views=["P(class3 > 1) = 2"]'           # target.views
+run target.views=[]                                # target.views
+run target.views=3                                 # target.views
 run target.C_D=1 target.rho=0.1                    # target.C_D
 run target.betas=[]                                # target.betas
 run target.betas=[1,0]                             # target.betas

@@ -87,9 +87,10 @@ def _require_one(cfg: DictConfig) -> None:
     """Refuse a target that is not one tilt."""
     target = checked(Target, values_of(cfg.target), "target.")
     one = "must be one β, such as target.betas=[0.5], or target.C_D, target.C_f or target.rho"
-    if target.at_least is not None:
-        expected = "takes a run: btgm run, and then btgm sample DIR"
-        raise SettingError("target.at_least", dict(target.at_least), expected)
+    for name, several in (("at_least", target.at_least), ("views", target.views)):
+        if several is not None:
+            expected = "takes a run: btgm run, and then btgm sample DIR"
+            raise SettingError(f"target.{name}", several, expected)
     if target.path is not None and (target.betas is None or len(target.betas) > 1):
         given = None if target.betas is None else list(target.betas)
         raise SettingError("target.betas", given, one)

@@ -33,7 +33,7 @@ from btgm_cli.store.lock import locked
 from btgm_cli.store.manifest import Manifest, claim, read_manifest
 from btgm_cli.store.paid import PAID
 from btgm_cli.store.runs import FLOWS, REFERENCE, SAMPLES, SUMMARY, read_run
-from btgm_cli.store.tables import COST, THEORY, TRACE, write_table
+from btgm_cli.store.tables import COST, MARGINALS, THEORY, TRACE, VIEWS, write_table
 from btgm_cli.truth.price import Price, prices
 from btgm_cli.truth.trust import TiltDraws
 from btgm_cli.tuned.model import TunedModel
@@ -132,6 +132,9 @@ def _write_tables(job: Job, result: TuneResult, path: Path, journal: RunJournal)
         _generator(job, "price"),
     )
     write_table(path / COST, [asdict(price) for price in costs])
+    if result.views:
+        write_table(path / VIEWS, result.views.rows)
+        write_table(path / MARGINALS, result.views.marginals)
     return costs
 
 
@@ -146,7 +149,8 @@ def _look_ahead(
         decoded: x that other jobs of a sweep have decoded.
         tell: or has it been told before?
     """
-    if not tell or job.problem.target.at_least is not None:
+    target = job.problem.target
+    if not tell or target.at_least is not None or target.views is not None:
         return None
     reference, ahead = begun(job.problem, journal.paid, decoded)
     lines = [table(ahead)] if ahead else []

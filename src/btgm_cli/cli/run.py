@@ -30,6 +30,7 @@ from btgm_cli.cli.resume import RESUME, resume
 from btgm_cli.cli.settings import path_of
 from btgm_cli.cli.sweep import Sweep, require_no_sweep
 from btgm_cli.cli.tree import conf_dir
+from btgm_cli.cli.viewed import with_criteria
 from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.store.files import require_writable
 from btgm_cli.store.manifest import require_free
@@ -48,7 +49,8 @@ def main(argv: list[str]) -> int:
     asked = read_run(argv)
     if any(item.startswith(RESUME) for item in asked.settings):
         return resume(asked)
-    asked = replace(asked, settings=_with_output(asked.settings, sweep=asked.sweep))
+    settings = with_criteria(_with_output(asked.settings, sweep=asked.sweep))
+    asked = replace(asked, settings=settings)
     if asked.sweep and not asked.shown:
         return _sweep(asked)
     if asked.shown:

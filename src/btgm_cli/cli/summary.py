@@ -108,4 +108,6 @@ def _asked(target: Target) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: float(item) for name, item in value.items()}
-    return [float(item) for item in value] if not isinstance(value, int | float) else value
+    if isinstance(value, int | float):
+        return value
+    return [item if isinstance(item, str) else float(item) for item in value]

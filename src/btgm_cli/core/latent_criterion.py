@@ -111,6 +111,26 @@ class LatentCriterion:
         assert isinstance(criterion, Summed)
         return self._recalled("terms", z, lambda: self._mean(criterion.parts(self._decoded(z))))
 
+    def values(self, z: Tensor) -> Tensor:
+        """Each term of a sum on all x of each z (n, D), shape (n, f_samples, terms)."""
+        criterion = self.criterion
+        assert isinstance(criterion, Summed)
+
+        def evaluated() -> Tensor:
+            parts = criterion.parts(self._decoded(z))
+            found: Tensor = parts.unflatten(0, (self.f_samples, -1)).movedim(0, 1)
+            return found
+
+        return self._recalled("values", z, evaluated)
+
+    def fresh_values(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """Each term of a sum on one x with fresh noise for each z (n, D), shape (n, terms)."""
+        criterion = self.criterion
+        assert isinstance(criterion, Summed)
+        with torch.no_grad():
+            parts: Tensor = criterion.parts(draw_x(self.model, z, generator))
+            return parts
+
     def with_classes(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
         """f̂ (n,) without gradient, and the classes of all x, where the criterion knows them."""
         with torch.no_grad():

@@ -211,7 +211,8 @@ class PathPoint:
         figures: what was reached, against the reference.
         effort: what it cost.
         verdict: on this β, with its reason.
-        weights: of the terms, where f is a sum whose weights were solved for.
+        weights: of the terms, where f is a sum whose weights were solved for; with views, and
+            then where each is cut: a threshold, or a quantile.
         flow_state: weights of the flow.
         acceptance_state: of the learned acceptance; empty where there is none.
         paid: z (n, D) and f (n,) that were asked for on the way, for the next β to learn from;

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from btgm_cli.core.errors import SettingError
+from btgm_cli.core.views import View, require_consistent
 
 FIG5_BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 """The path of the paper's Fig. 5."""
@@ -23,6 +24,8 @@ class Target:
         rho: mass of the top quantile to sample, a KL budget of −log ρ nats (§4.1).
         betas: a warm-started path of tilts, increasing: the Pareto front.
         at_least: means E_q fᵢ ≥ cᵢ of all terms of a sum at once, by their names.
+        views: means, probabilities and tail means of the terms of a sum, all at once, as
+            statements: E(f) = 1, P(f > 3) <= 0.01, CVaR(f, 0.05) >= 4.
 
     Raises:
         SettingError: two of them, or a value out of range.
@@ -43,6 +46,7 @@ class Target:
     rho: float | None = None
     betas: Sequence[float] | None = None
     at_least: Mapping[str, float] | None = None
+    views: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         given = {name: value for name, value in vars(self).items() if value is not None}
@@ -60,14 +64,22 @@ class Target:
         for name, value in (self.at_least or {}).items():
             if isinstance(value, bool | str) or not math.isfinite(value):
                 raise SettingError(f"target.at_least.{name}", value, "must be a finite number")
+        if self.views is not None and not self.views:
+            raise SettingError("target.views", [], "must have one view or more")
+        require_consistent(self.asked)
+
+    @property
+    def asked(self) -> tuple[View, ...]:
+        """The views; empty where there are none."""
+        return tuple(map(View.parsed, self.views or ()))
 
     @property
     def path(self) -> tuple[float, ...] | None:
         """The betas to visit, or None when they are searched for."""
         if self.betas is not None:
             return tuple(float(beta) for beta in self.betas)
-        searched = (self.C_D, self.C_f, self.rho, self.at_least) != (None,) * 4
-        return None if searched else FIG5_BETAS
+        searched = (self.C_D, self.C_f, self.rho, self.at_least, self.views)
+        return FIG5_BETAS if searched == (None,) * len(searched) else None
 
     def _check_betas(self, betas: tuple[float, ...]) -> None:
         numbers = [b for b in betas if isinstance(b, int | float) and not isinstance(b, bool)]

@@ -12,6 +12,7 @@ from btgm_cli.report.pareto import pareto_figure
 from btgm_cli.report.samples import draws_figure, samples_figure
 from btgm_cli.report.style import in_house_style
 from btgm_cli.report.theory import theory_figure
+from btgm_cli.report.views import PICTURE, views_figure
 from btgm_cli.store.files import replacing
 from btgm_cli.store.runs import Run
 
@@ -21,6 +22,7 @@ __all__ = [
     "draw_pareto",
     "draw_samples",
     "draw_theory",
+    "draw_views",
     "pareto_figure",
     "samples_figure",
     "save",
@@ -30,7 +32,13 @@ __all__ = [
 
 def draw_all(run: Run) -> list[Path]:
     """Draw every picture of `run` into its directory and return their paths."""
-    return [draw_samples(run), draw_pareto(run), draw_theory(run)]
+    return [draw_samples(run), draw_pareto(run), draw_theory(run), *draw_views(run)]
+
+
+def draw_views(run: Run) -> list[Path]:
+    """Write `views.png` where a run has views."""
+    figure = views_figure(run)
+    return [save(figure, run.path / PICTURE)] if figure else []
 
 
 def draw_samples(run: Run) -> Path:

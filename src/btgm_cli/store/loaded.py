@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from btgm_cli.core.contracts import GenerativeModel, Summed
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import LatentCriterion
+from btgm_cli.core.viewed import weighted
+from btgm_cli.core.views import View
 from btgm_cli.store.journal import read_acceptance
 from btgm_cli.store.manifest import Manifest
 from btgm_cli.store.rows import numbers_of
@@ -111,8 +113,14 @@ class LoadedRun:
         weights = numbers_of(self.pareto["weights"].iloc[self.index(beta)])
         f = self._build_f(self.model)
         if weights and isinstance(f.criterion, Summed):
-            return f.of(f.criterion.weighted(weights))
+            return f.of(weighted(f.criterion, self._views, weights))
         return f
+
+    @property
+    def _views(self) -> tuple[View, ...]:
+        """What the run was asked for by `target.views`; empty where it was not."""
+        statements = self.config["target"].get("views") or ()
+        return tuple(map(View.parsed, statements))
 
     def reference(self, index: int) -> Kept | None:
         """The draws of the exact tilt at a row of `pareto`: kept of the last, where it is known.

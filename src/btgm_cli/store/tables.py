@@ -17,6 +17,8 @@ from btgm_cli.store.files import replacing
 from btgm_cli.store.rows import cell_as
 
 TRACE, THEORY, COST = "trace.csv", "theory.csv", "cost.csv"
+VIEWS, MARGINALS = "views.csv", "marginals.csv"
+"""Of runs with `target.views` alone."""
 
 _TILT = {"beta": float, "kl": float, "kl_se": float, "mean_f": float, "mean_f_se": float}
 COLUMNS: dict[str, dict[str, type]] = {

@@ -23,6 +23,8 @@ from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.several import SeveralTargets
 from btgm_cli.tuning.strategy import Outcome, Strategy, Tilt
+from btgm_cli.tuning.views import ViewsTogether
+from btgm_cli.tuning.views_told import ViewsTold, views_told
 from btgm_cli.tuning.visit import Visits
 
 
@@ -42,6 +44,7 @@ class TuneResult:
         f: the latent criterion of the last pass; a sum whose weights were sought has them.
         reference: the exact tilt of that criterion.
         f_evals: criterion evaluations in all, those of references among them.
+        views: each view, and the marginals of what they are of; None without views.
 
     Examples:
         >>> from btgm_cli import Target, load_criterion, load_model, tune
@@ -65,6 +68,7 @@ class TuneResult:
     f: LatentCriterion
     reference: ReferenceSource
     f_evals: int
+    views: ViewsTold | None = None
 
     @property
     def beta(self) -> float:
@@ -162,6 +166,7 @@ def solve(
             tilt = strategy.next(visits)
             row |= strategy.row()
         trace.append(row)
+    views = views_told(strategy, visits) if isinstance(strategy, ViewsTogether) else None
     outcome = _doubted(strategy.outcome(visits.points), visits.f.criterion)
     return TuneResult(
         status=outcome.verdict.status,
@@ -176,6 +181,7 @@ def solve(
         f_evals=sum(point.effort.f_evals for point in visits.points)
         + visits.reference.f_evals
         + strategy.f_evals,
+        views=views,
     )
 
 
@@ -186,6 +192,8 @@ def strategy_for(problem: Problem) -> Strategy:
         return Path(target.path)
     if target.at_least is not None:
         return SeveralTargets(problem)
+    if target.views is not None:
+        return ViewsTogether(problem)
     return OneTarget(goal_of(target, settings), settings.max_updates, settings.first_beta)
 
 

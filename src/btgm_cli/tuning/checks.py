@@ -31,6 +31,7 @@ from btgm_cli.core.memory import require_memory
 from btgm_cli.core.results import Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
+from btgm_cli.core.views import SETTING
 from btgm_cli.tuning.prior_check import check_prior
 from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.trial import OTHER_SIZES, N, Trial, leaves
@@ -183,6 +184,15 @@ def check_target(target: Target, criterion: Criterion) -> None:
     Raises:
         SettingError: no sum, or other names than those of its terms.
     """
+    for view in target.asked:
+        if not isinstance(criterion, Summed):
+            expected = (
+                f"{name_of(criterion)} has no terms; views need a sum, such as criterion=sum"
+            )
+            raise SettingError(SETTING, view.text, expected)
+        if view.of not in criterion.terms:
+            expected = f"no criterion {view.of}; choose from {', '.join(criterion.terms)}"
+            raise SettingError(SETTING, view.text, expected)
     if target.at_least is None:
         return
     if not isinstance(criterion, Summed):

@@ -29,8 +29,48 @@ class Contradiction:
     remedy: str
 
 
+@dataclass(frozen=True)
+class Conflict:
+    """Wishes that contradict each other, and how far they go together.
+
+    Args:
+        weights: λ of Farkas' lemma, shape (m,), the first one 1; 0 for a wish that has no part.
+        base: the means that a remedy begins with: what p has, or less where less is asked.
+        asked: λ·c.
+        limit: the largest mean of λ·f.
+        share: of the way from p to the wishes that can be gone.
+    """
+
+    weights: np.ndarray
+    base: np.ndarray
+    asked: float
+    limit: Bound
+    share: float
+
+
 def find_contradiction(f: Tensor, wishes: Mapping[str, float], most: Most) -> Contradiction | None:
     """Wishes that no distribution grants together, as far as can be told; None where all can be.
+
+    Args:
+        f: the terms on draws of p, and of any model on the way, shape (n, m).
+        wishes: cᵢ by the terms' names, in order.
+        most: what the reference knows of a sum.
+    """
+    goal = np.array(list(wishes.values()))
+    conflict = find_conflict(f, goal, most)
+    if conflict is None:
+        return None
+    weights, base = conflict.weights, conflict.base
+    less = np.where(weights > 0, base + WITHIN * conflict.share * (goal - base), goal)
+    listed = ",".join(f"{name}:{value:.4g}" for name, value in zip(wishes, less, strict=True))
+    both = zip(wishes.items(), weights, strict=True)
+    named = {name: (c, weight) for (name, c), weight in both if weight}
+    text = _text(named, conflict.asked, conflict.limit)
+    return Contradiction(text, f"target.at_least={{{listed}}}")
+
+
+def find_conflict(f: Tensor, goal: np.ndarray, most: Most) -> Conflict | None:
+    """Means that no distribution has together, as far as can be told; None where all can be.
 
     Where no mixture of the draws has all means, Farkas' lemma gives weights λ ≥ 0 whose sum
     λ·f is at most M on every draw, although the wishes ask for a mean λ·c > M. Draws can have
@@ -38,11 +78,10 @@ def find_contradiction(f: Tensor, wishes: Mapping[str, float], most: Most) -> Co
 
     Args:
         f: the terms on draws of p, and of any model on the way, shape (n, m).
-        wishes: cᵢ by the terms' names, in order.
+        goal: c, the means that there should be at least, shape (m,).
         most: what the reference knows of a sum.
     """
     values = f.double().numpy()
-    goal = np.array(list(wishes.values()))
     base = np.minimum(goal, values.mean(0))  # what p grants already
     reached, multipliers = _furthest(values, base, goal - base)
     if multipliers is None:
@@ -55,12 +94,8 @@ def find_contradiction(f: Tensor, wishes: Mapping[str, float], most: Most) -> Co
     if limit is None:
         return None
     start = float(weights @ base)
-    share = WITHIN * min(reached, (limit.value - start) / (asked - start))
-    less = np.where(involved, base + share * (goal - base), goal)
-    listed = ",".join(f"{name}:{value:.4g}" for name, value in zip(wishes, less, strict=True))
-    both = zip(wishes.items(), weights, strict=True)
-    named = {name: (c, weight) for (name, c), weight in both if weight}
-    return Contradiction(_text(named, asked, limit), f"target.at_least={{{listed}}}")
+    share = min(reached, (limit.value - start) / (asked - start))
+    return Conflict(weights, base, asked, limit, share)
 
 
 def _text(named: Mapping[str, tuple[float, float]], asked: float, limit: Bound) -> str:

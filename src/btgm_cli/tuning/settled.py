@@ -22,7 +22,7 @@ def moved(last: PathPoint, beta: float, weights: tuple[float, ...]) -> float:
     if not (weights and last.weights):
         return abs(beta - last.beta) / beta
     new = [beta * weight for weight in weights]
-    old = [last.beta * weight for weight in last.weights]
+    old = [last.beta * weight for weight in last.weights[: len(weights)]]
     return math.dist(new, old) / math.hypot(*new)
 
 

@@ -37,6 +37,8 @@ from btgm_cli.tuning.settled import is_beside, last_trained, moved
 from btgm_cli.tuning.surrogate import state_of
 from btgm_cli.tuning.training import Schedule, Trained, Training, train, warm_share
 
+Numbers = tuple[float, ...]
+
 
 class Visits:
     """What every visit needs, and the points that the visits left, in order.
@@ -65,7 +67,8 @@ class Visits:
             learned = Acceptance(self.f.model.latent_dim, problem.seed)
             self.acceptance = learned.to(problem.device)
         self._reference = reference
-        self.weights: tuple[float, ...] = ()
+        self.weights: Numbers = ()
+        self._multiplying = 0
         self.points: list[PathPoint] = []
         self._passes, self._journal, self._observe = passes, journal, observe
         self._known = self._known_of_prior()
@@ -97,10 +100,11 @@ class Visits:
         return self._reference
 
     def turn_to(
-        self, f: LatentCriterion, reference: ReferenceSource, weights: tuple[float, ...]
+        self, f: LatentCriterion, reference: ReferenceSource, weights: Numbers, cuts: Numbers = ()
     ) -> None:
-        """Go on with another sum of the same terms, and its exact tilt."""
-        self.f, self._reference, self.weights = f, reference, weights
+        """Go on with another sum of the same terms, cut there, and its exact tilt."""
+        self.f, self._reference = f, reference
+        self.weights, self._multiplying = (*weights, *cuts), len(weights)
         self._known, self._asked, self._of_p = self._known_of_prior(), [], []
 
     def remembering(self, f: LatentCriterion, *weights: float) -> LatentCriterion:
@@ -262,8 +266,8 @@ class Visits:
         steps = settings.steps if last else settings.first_steps
         schedule = Schedule(last.beta if last else 0.0, beta, steps)
         if last:
-            rate = settings.learning_rate * warm_share(moved(last, beta, self.weights))
-            settings = replace(settings, learning_rate=rate)
+            step = moved(last, beta, self.weights[: self._multiplying])
+            settings = replace(settings, learning_rate=settings.learning_rate * warm_share(step))
         generator = self.generator("training", index)
         return Training(self.flow, settings, schedule, generator), settings
 

@@ -13,6 +13,7 @@ from btgm_cli.report.html.pages import PAGE, Picture, chart, render
 from btgm_cli.report.html.words import WAYS, changes, command, number, with_error
 from btgm_cli.report.markdown import signed
 from btgm_cli.report.style import column
+from btgm_cli.report.views import PICTURE as VIEWS_PICTURE
 from btgm_cli.store.files import write_text
 from btgm_cli.store.manifest import Manifest
 from btgm_cli.store.runs import Run
@@ -47,6 +48,7 @@ def run_page(
         further: other pictures that the run left, PNG.
     """
     summary, pictures = run.summary, [file for file in further if file.suffix == ".png"]
+    pictures += [file for file in (run.path / VIEWS_PICTURE,) if file.is_file()]
     model, criterion = (_word(summary, name, manifest) for name in ("model", "criterion"))
     return render(
         "run.html",
