@@ -50,7 +50,7 @@ def mean_and_error(draws, worth=None):
     )
 
 
-@pytest.mark.parametrize("method", ["rejection", "smc"])
+@pytest.mark.parametrize("method", ["rejection", slow("smc")])
 def test_exact_draws_are_written_with_what_they_are_worth(here, method, capsys):
     assert main([*QUADRATIC, "n=1500", f"method={method}", "out=d.npz"]) == 0
     held, about = arrays("d.npz"), json.loads((here / "d.json").read_text())

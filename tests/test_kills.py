@@ -199,6 +199,7 @@ def whole(finished, here):
     return Path("whole")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_pays_for_what_was_left(whole):
     """Neither draws of p nor the SMC's are evaluated again, and nothing is charged again."""
     before = left_by(whole)

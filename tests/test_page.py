@@ -220,6 +220,7 @@ def test_a_sweep_is_one_page(sweep):
     assert f"2 {row['status']} {with_error(row['mean_f'], 0.0)}" in page.text
 
 
+@pytest.mark.slow
 def test_what_is_damaged_in_a_sweep_is_left_out_and_told(sweep, tmp_path, capsys, pages):
     path = tmp_path / "sweep"
     shutil.copytree(sweep, path)

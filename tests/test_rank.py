@@ -190,6 +190,7 @@ def test_the_command_leaves_tables_and_pictures(here, capsys, monkeypatch):
     assert json.loads((folder / "ranking.json").read_text())["recommendation"] == sentence
 
 
+@pytest.mark.slow
 def test_the_same_seed_ranks_to_the_bit(here, monkeypatch):
     monkeypatch.setattr("btgm_cli.cli.rank.draw_ranking", lambda path: None)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

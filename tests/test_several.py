@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from btgm_cli.core.errors import SettingError
@@ -82,6 +82,7 @@ def test_a_multiplier_that_was_too_large_comes_down_to_zero():
 
 
 @settings(max_examples=30, deadline=None)
+@example(1.125, 1.1875)
 @given(st.floats(-1, 1.2), st.floats(-1, 1.2))
 def test_wishes_are_granted_by_as_little_as_they_need(a, b):
     goal = torch.tensor([a, b], dtype=torch.double)

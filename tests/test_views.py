@@ -30,6 +30,7 @@ from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Tuning, tune
 from btgm_cli.tuning.feasibility import Bound
 from btgm_cli.tuning.sides import contradiction_of
+from tests.marks import slow
 from tests.test_tuning import KilledError, MemoryJournal
 
 N = 10_000
@@ -173,7 +174,8 @@ def test_what_is_granted_already_costs_nothing_and_at_most_pulls_down():
 
 
 @pytest.mark.parametrize(
-    "statements", [("P(a > 6) = 0.3",), ("E(a) = 60",), ("E(b) = 4", "CVaR(a, 0.1) = 5")]
+    "statements",
+    [("P(a > 6) = 0.3",), slow(("E(a) = 60",)), slow(("E(b) = 4", "CVaR(a, 0.1) = 5"))],
 )
 def test_what_the_draws_cannot_tell_is_a_step_on_the_way(statements):
     views = views_of(*statements)

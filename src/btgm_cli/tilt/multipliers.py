@@ -121,13 +121,15 @@ def _minimum(potential: _Potential, least: Tensor, most: Tensor) -> Tensor:
     # Imported here: it takes a third of a second, which `btgm --help` need not wait for.
     from scipy.optimize import minimize  # noqa: PLC0415
 
-    within = [bound.clamp(-FURTHEST, FURTHEST).tolist() for bound in (least, most)]
+    # No upper bounds where there are none: with bounds on all sides its first step is not held to
+    # length one, and leaves what the draws can tell.
+    above = [bound if math.isfinite(bound) else None for bound in most.tolist()]
     minimize(
         potential,
         potential.last,
         jac=True,
         method="L-BFGS-B",
-        bounds=list(zip(*within, strict=True)),
+        bounds=list(zip(least.clamp(min=-FURTHEST).tolist(), above, strict=True)),
         callback=potential.keep,
         options={"maxiter": MOST_STEPS, "ftol": 0.0, "gtol": SLOPE},
     )
