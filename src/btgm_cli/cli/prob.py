@@ -18,9 +18,8 @@ from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.probability_files import Answer, Remedy, answered, require_place
 from btgm_cli.cli.settings import arguments, checked, path_of, require_least
 from btgm_cli.cli.threads import require_threads
-from btgm_cli.core.contracts import StochasticDecoder
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.latent_criterion import F_SAMPLES, LatentCriterion
+from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.memory import sparing
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
@@ -142,14 +141,13 @@ def _drawn(
     sources: list[Source] = [OfPrior(f.model), *tuned]
     each = len(sources)
     counts = [request.n // each + (index < request.n % each) for index in range(each)]
-    noises = (request.noises or F_SAMPLES) if isinstance(f.model, StochasticDecoder) else 1
 
     def generators(source: int, block: int) -> torch.Generator:
         return derived_generator(request.seed, "probability", source, block)
 
     constants = [one.acceptance.log_mean_se.item() for one in tuned if one.acceptance]
     pooled = drawn(
-        f, sources, counts, noises, generators, max(constants, default=0.0), request.sign
+        f, sources, counts, request.noises, generators, max(constants, default=0.0), request.sign
     )
     return pooled, betas, [Status(status) for status in rows["status"]]
 

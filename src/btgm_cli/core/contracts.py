@@ -46,8 +46,7 @@ class StochasticDecoder(Protocol):
     def decode_with(self, z: Tensor, noise: Tensor) -> Tensor:
         """x (n, *X) for z (n, D) and noise (n, *E), differentiable in z.
 
-        For noise of shape (k, n, *E), k draws of x for each z: (k, n, *X). Of shape (k, 1, *E)
-        it is the same for each z.
+        For noise of shape (k, n, *E), or (k, 1, *E) alike for each z, k draws of each: (k, n, *X).
         """
         ...
 

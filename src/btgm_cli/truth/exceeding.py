@@ -15,7 +15,7 @@ from torch import Tensor
 from btgm_cli.core.blame import name_of
 from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.errors import SettingError
-from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion
+from btgm_cli.core.latent_criterion import CHUNK, F_SAMPLES, LatentCriterion
 from btgm_cli.tilt.estimates import MIN_ESS, largest_reliable_k
 from btgm_cli.tilt.exceedance import PRIOR, Exceedance, WeightedDraws, exceedance
 from btgm_cli.truth.trust import ERRORS
@@ -133,7 +133,7 @@ def drawn(
     f: LatentCriterion,
     sources: Sequence[Source],
     counts: Sequence[int],
-    noises: int,
+    noises: int | None,
     generators: Callable[[int, int], torch.Generator],
     density_se: float = 0.0,
     sign: float = 1.0,
@@ -144,7 +144,7 @@ def drawn(
         f: the latent criterion, with its model.
         sources: p first.
         counts: draws of each.
-        noises: draws of x for each z.
+        noises: draws of x for each z; None is `F_SAMPLES`. A decoder without noise has one.
         generators: of one block, by its source and number: each block serves itself alone.
         density_se: see `Pooled`.
         sign: of f: −1 where low values are the rare ones.
@@ -152,6 +152,7 @@ def drawn(
     Raises:
         SettingError: f is NaN, so that nobody knows on which side of a t it lies.
     """
+    noises = (noises or F_SAMPLES) if f.is_stochastic else 1
     rows: tuple[Tensor, ...] = ()
     at = 0
     for index, count in enumerate(counts):

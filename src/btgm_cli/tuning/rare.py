@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
-from btgm_cli.core.contracts import GenerativeModel, StochasticDecoder
-from btgm_cli.core.latent_criterion import F_SAMPLES, LatentCriterion
+from btgm_cli.core.contracts import GenerativeModel
+from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.tilt.exceedance import WeightedDraws, exceedance
 from btgm_cli.truth.exceeding import OfPrior, Pooled, Source, drawn, joined
 from btgm_cli.tuning.climb import EACH, Climb, Draw, Generators
@@ -94,12 +94,11 @@ def searched(
         rare: probabilities whose t is asked for, falling.
         generators: of everything random, by its purpose.
         effort: how far to go.
-        noises: draws of x for each z; None is 1, or `F_SAMPLES` for a stochastic decoder.
+        noises: draws of x for each z, see `drawn`.
         sign: of f: −1 where low values are the rare ones, and t and P are those of −f.
         told: is told how it goes, line by line.
     """
     effort = effort or Effort()
-    noises = (noises or F_SAMPLES) if isinstance(f.model, StochasticDecoder) else 1
     draw = partial(drawn, f, noises=noises, sign=sign)
     ways = [Climb(f.model, draw, partial(generators, way)) for way in range(WAYS)]
     levels: list[float] = []

@@ -110,7 +110,7 @@ class Equilibrium:
         scores = self.scores
         numbers = {"best": self.best, "rounds": self.rounds, "units": self.units}
         return {
-            **{f"means.{key}": value.numpy() for key, value in vars(scores.processes).items()},
+            **scores.processes.arrays("means"),
             **{key: getattr(scores, key).numpy() for key in ("spread", "within")},
             **{key: getattr(self, key).numpy() for key in ("weights", "theta")},
             **{key: np.array(float(n)) for key, n in (numbers | {"size": scores.size}).items()},
@@ -120,7 +120,7 @@ class Equilibrium:
     @classmethod
     def of(cls, found: Mapping[str, Tensor]) -> Equilibrium:
         """From the arrays of a file."""
-        processes = Processes(**{key: found[f"means.{key}"] for key in Processes.__annotations__})
+        processes = Processes.of(found, "means")
         best, rounds, units, size = (found[name].item() for name in NUMBERS)
         scores = Scores(processes, found["spread"], found["within"], int(size))
         agreement, counts = Agreement(*found["agreement"].tolist()), (int(rounds), int(units))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 STEPS = 40
@@ -44,6 +47,15 @@ class Processes:
     log_length: Tensor
     whitening: Tensor
     weights: Tensor
+
+    @classmethod
+    def of(cls, found: Mapping[str, Tensor], name: str) -> Processes:
+        """Those that `arrays` has given this name."""
+        return cls(**{key: found[f"{name}.{key}"] for key in cls.__annotations__})
+
+    def arrays(self, name: str) -> dict[str, NDArray[np.float64]]:
+        """All of it, for a file that has others beside it."""
+        return {f"{name}.{key}": value.numpy() for key, value in vars(self).items()}
 
     def inside(self, u: Tensor) -> Tensor:
         """u (n, P), or its nearest point in the box of all places: beyond, nothing is known."""

@@ -123,8 +123,7 @@ class Fitted:
         """All of it by name, for a file."""
         emulator = self.emulator
         found = {"turn": emulator.turn.numpy(), "theta": self.theta.numpy()}
-        for name, processes in (("means", emulator.means), ("logs", emulator.logs)):
-            found |= {f"{name}.{key}": value.numpy() for key, value in vars(processes).items()}
+        found |= emulator.means.arrays("means") | emulator.logs.arrays("logs")
         found["agreement"] = np.array(astuple(self.agreement))
         found["shape"] = np.array(astuple(self.shape))
         return found | {name: np.array(float(getattr(self, name))) for name in NUMBERS}
@@ -132,10 +131,7 @@ class Fitted:
     @classmethod
     def of(cls, found: Mapping[str, Tensor]) -> Fitted:
         """From the arrays of a file."""
-        means, logs = (
-            Processes(**{key: found[f"{name}.{key}"] for key in Processes.__annotations__})
-            for name in ("means", "logs")
-        )
+        means, logs = (Processes.of(found, name) for name in ("means", "logs"))
         best, misfit, rounds, units = (found[name].item() for name in NUMBERS)
         emulator, shape = Emulator(found["turn"], means, logs), Shape(*found["shape"].tolist())
         agreement, counts = Agreement(*found["agreement"].tolist()), (int(rounds), int(units))
