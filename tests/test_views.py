@@ -337,7 +337,7 @@ def test_the_picture_has_a_panel_for_each_criterion(tmp_path):
         "met": True,
         "cut": 0,
     }
-    rows = [row | {"view": f"E({of})=1", "criterion": of} for of in "ab"]
+    rows = [row | {"view": f"E({of})=1", "criterion": of} for of in "abcde"]
     rows.append(rows[0] | {"kind": "CVaR", "view": "CVaR(a,0.1)=1", "cut": 0.5})
     bins = {
         "low": [0.0, 1.0],
@@ -347,11 +347,12 @@ def test_the_picture_has_a_panel_for_each_criterion(tmp_path):
         "tuned": 0.5,
     }
     pd.DataFrame(rows).to_csv(tmp_path / VIEWS, index=False)
-    tables = [pd.DataFrame(bins).assign(criterion=of) for of in "ab"]
+    tables = [pd.DataFrame(bins).assign(criterion=of) for of in "abcde"]
     pd.concat(tables).to_csv(tmp_path / MARGINALS, index=False)
     empty = Run(tmp_path, pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {}, [])
     figure = views_figure(empty)
-    assert [axes.get_xlabel() for axes in figure.axes] == ["a", "b"]
+    assert [axes.get_xlabel() for axes in figure.axes] == list("abcde")
+    assert {axes.get_subplotspec().rowspan.start for axes in figure.axes} == {0, 1}
     assert views_figure(Run(tmp_path / "none", *[pd.DataFrame()] * 3, {}, [])) is None
 
 
