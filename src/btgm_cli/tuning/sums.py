@@ -22,6 +22,9 @@ from btgm_cli.tuning.visit import Visits
 CONSTANT = 1e-6
 """A sum that varies by less, beside its terms, varies by rounding."""
 
+MOST_LOOKS = 10
+"""At one model between two visits."""
+
 
 class SoughtSum(ABC):
     """Tune to the tilt closest to p that grants every wish: a `Strategy`.
@@ -42,7 +45,7 @@ class SoughtSum(ABC):
         assert isinstance(criterion, Summed)
         self._problem, self._criterion = problem, criterion
         self._refused: Contradiction | None = None
-        self._met = False
+        self._met = self._looked = False
         self._row: Row = {}
         self.f_evals = 0
 
@@ -60,7 +63,7 @@ class SoughtSum(ABC):
     def next(self, visits: Visits) -> Tilt | None:
         """The tilt by the multipliers that the last model's draws ask for."""
         first = len(visits.points) == 1
-        if not first:
+        if not (first or self._looked):
             self._look(visits)
         self._row = self._state()
         self._met = self._is_met()
@@ -69,7 +72,7 @@ class SoughtSum(ABC):
             self._refused = self._contradiction()
         if self._met or self._refused or last:
             return None
-        beta, weights, cuts = self._step()
+        beta, weights, cuts = self._settled_step(visits)
         if not beta:  # p itself, by draws that contradict the first look's
             return None
         self.f_evals += visits.reference.f_evals  # of the sum that is left behind
@@ -77,6 +80,22 @@ class SoughtSum(ABC):
         reference = self._reference_of(criterion, (*weights, *cuts))
         visits.turn_to(self._problem.f.of(criterion), reference, weights, cuts)
         return Tilt(beta, stays=self._stays())
+
+    def _settled_step(self, visits: Visits) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+        """The next step; where the model stays, as many as it takes to grant the wishes.
+
+        A visit that trains nothing would tell no more of them, and costs a reference.
+        """
+        step, self._looked = self._step(), False
+        for _ in range(MOST_LOOKS):
+            if not self._stays():
+                break
+            self._look(visits)
+            self._looked = self._is_met()
+            if self._looked:
+                break
+            step = self._step()
+        return step
 
     def row(self) -> Row:
         """Each wish, its multiplier, and what was reached."""

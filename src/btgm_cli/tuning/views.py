@@ -61,7 +61,7 @@ class ViewsTogether(SoughtSum):
     """Views on the terms of a sum, met by the exact tilt and told of the tuned model as well.
 
     Draws of the tuned model, and a share of p's, are weighted to the exact tilt, with independent
-    draws after each visit: those that λ was solved by do not judge it. Where the model stays, λ is
+    draws for each look: those that λ was solved by do not judge it. Where the model stays, λ is
     solved by all draws of it. With a stochastic decoder they are judged with fresh noise.
 
     Args:
@@ -74,6 +74,7 @@ class ViewsTogether(SoughtSum):
         names = list(self._criterion.terms)
         self._columns = [names.index(view.of) for view in self.views]
         self.tilted = Tilted.none(self.views)
+        self._looks, self._trainings = 1, 0
 
     def tuned(self, visits: Visits) -> Weighed:
         """Draws of the tuned model itself, as it stands."""
@@ -114,10 +115,14 @@ class ViewsTogether(SoughtSum):
 
     def _look(self, visits: Visits) -> None:
         proposals = Defended(visits.tuned, LEAST_SHARE)
-        n, index = self._problem.settings.n_eval, len(visits.points)
+        n, trainings = (
+            self._problem.settings.n_eval,
+            sum(bool(p.effort.steps) for p in visits.points),
+        )
+        self._looks += 1
         parts: list[Seen] = []
         while len(parts) < MOST_ROUNDS:
-            generator = visits.generator("views", index, len(parts))
+            generator = visits.generator("views", self._looks, len(parts))
             z, log_q = proposals.draw(n, generator)
             log_p = self._problem.f.model.prior_log_prob(z).double()
             log_m = proposals.log_density(z, log_q.double(), log_p)
@@ -129,7 +134,7 @@ class ViewsTogether(SoughtSum):
             self._seen = Seen.joined(parts)
             if self._is_clear(self.exact):
                 break
-        stayed = not visits.points[-1].effort.steps
+        stayed, self._trainings = trainings == self._trainings, trainings
         self._of_model = Seen.joined([self._of_model, self._seen]) if stayed else self._seen
 
     def _fresh(self, z: Tensor, generator: torch.Generator) -> Tensor:
