@@ -39,10 +39,10 @@ TRUTHS = {
 """Simulator, θ and units of the data: those of AVO, but for the queue."""
 
 
-def observed(name: str) -> Floats:
+def observed(name: str, seed: int = SEED) -> Floats:
     """The data of a simulator."""
     simulate, theta, n = TRUTHS[name]
-    return simulate(theta, n, np.random.default_rng(SEED))
+    return simulate(theta, n, np.random.default_rng(seed))
 
 
 def run(name: str, folder: Path, settings: list[str]) -> float:
