@@ -4,7 +4,7 @@
 
 Approximate Bayesian computation (Beaumont, Zhang & Balding, *Genetics* 162, 2002), for data of
 these seeds. A pilot of queues from the prior tells where the posterior lies; 10⁸ more are
-simulated at θ of a t-distribution there, and those are kept whose statistics are within a
+simulated at θ about the pilot's nearest ones, and those are kept whose statistics are within a
 tolerance of the data's, in deviations of a queue's statistics at the pilot's mean. Weights are
 Epanechnikov's times the prior over the proposal, and θ is adjusted by a linear regression on the
 statistics. What two tolerances differ by is what is left of their error. Writes `queue_SEED.csv`
@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 from experiments.simulators.__main__ import observed
 from experiments.simulators.truths import Floats
-from scipy.stats import multivariate_t
+from scipy.special import logsumexp
 
 from btgm_cli import load_model
 from btgm_cli.core.seeds import derived_seed
@@ -38,10 +38,10 @@ PILOT, MANY = 4_000_000, 100_000_000
 NEAR, AT_MEAN = 1000, 100_000
 """Of the pilot's queues, those that tell where; and queues that tell the deviations."""
 
-DEGREES = 5
-"""Of freedom of the proposal: its tails are thicker than the posterior's."""
+KERNEL = 0.5
+"""Width of the proposal about each of the near ones, in their deviations."""
 
-TOLERANCES = 0.5, 0.35
+TOLERANCES = 0.6, 0.42
 
 NAMES = ("shortest", "spread", "arrivals")
 
@@ -98,8 +98,8 @@ def statistics(theta: Floats, rng: np.random.Generator) -> Floats:
     return summary(queue(cast(Any, columns), len(theta), rng))
 
 
-def place(data: Floats, low: Floats, high: Floats, seed: int) -> tuple[Floats, Floats, Floats]:
-    """Mean and covariance of where the posterior lies, and W: WWᵀ is a precision of statistics.
+def nearest(data: Floats, low: Floats, high: Floats, seed: int) -> tuple[Floats, Floats]:
+    """θ (`NEAR`, 3) of the pilot's nearest, and W: WWᵀ is a precision of statistics there.
 
     Twice, for the first distances are in deviations over the whole prior.
     """
@@ -108,28 +108,27 @@ def place(data: Floats, low: Floats, high: Floats, seed: int) -> tuple[Floats, F
     s = np.concatenate([statistics(part, rng) for part in np.split(theta, PILOT // BLOCK)])
     turn = np.diag(1 / s.std(0))
     for _ in range(2):
-        nearest = np.argsort((((s - data) @ turn) ** 2).sum(1))[:NEAR]
-        mean = np.tile(theta[nearest].mean(0), (AT_MEAN, 1))
+        near = theta[np.argsort((((s - data) @ turn) ** 2).sum(1))[:NEAR]]
+        mean = np.tile(near.mean(0), (AT_MEAN, 1))
         turn = np.linalg.cholesky(np.linalg.inv(np.cov(statistics(mean, rng).T)))
-    away = (s - data) @ turn
-    nearest = np.argsort((away**2).sum(1))[:NEAR]
-    moved = adjusted(theta[nearest], away[nearest], np.ones(NEAR))
-    return moved.mean(0), np.cov(moved.T), turn
+    return theta[np.argsort((((s - data) @ turn) ** 2).sum(1))[:NEAR]], turn
 
 
 def blocks(
     data: Floats, low: Floats, high: Floats, seed: int, tolerance: float
 ) -> Iterator[tuple[Floats, Floats, Floats]]:
     """What is near of each block: the parts of `Near`. The prior is uniform in a box."""
-    mean, covariance, turn = place(data, low, high, seed)
-    proposal = multivariate_t(mean, covariance, DEGREES)
+    centers, turn = nearest(data, low, high, seed)
+    factor = KERNEL * np.linalg.cholesky(np.cov(centers.T))
     rng = np.random.default_rng(derived_seed(seed, "proposal"))
     for _ in range(MANY // BLOCK):
-        theta = np.atleast_2d(proposal.rvs(BLOCK, random_state=rng))
+        noise = rng.standard_normal((BLOCK, 3)) @ factor.T
+        theta = centers[rng.integers(0, NEAR, BLOCK)] + noise
         theta = theta[((theta > low) & (theta < high)).all(1)]
         away = (statistics(theta, rng) - data) @ turn
         close = (away**2).sum(1) < tolerance**2
-        yield theta[close], away[close], np.atleast_1d(-proposal.logpdf(theta[close]))
+        apart = np.linalg.solve(factor, (theta[close][:, None] - centers).mT)
+        yield theta[close], away[close], -logsumexp(-0.5 * (apart**2).sum(1), axis=1)
 
 
 def rows(seed: int) -> list[Row]:

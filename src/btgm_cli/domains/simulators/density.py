@@ -20,8 +20,12 @@ from torch import Tensor, nn
 from btgm_cli.core.seeds import derived_seed
 from btgm_cli.domains.pretraining.trainee import falling, seeded
 
-HIDDEN, COMPONENTS = 32, 6
-STEPS, BATCH, RATE = 1000, 250, 1e-2
+HIDDEN, COMPONENTS = 32, 8
+BATCH, RATE = 500, 1e-2
+FEWEST_STEPS, MOST_STEPS = 300, 3000
+EPOCHS = 20
+"""Of steps, between these two."""
+
 STEEPEST = 10.0
 """Norm that a gradient is cut to: first simulations are of all the prior."""
 
@@ -192,11 +196,12 @@ def fitted_density(u: Tensor, s: Tensor, near: Tensor, seed: int) -> Density:
     with seeded(derived_seed(seed, "density")) as generator:
         chain = Chain(u.shape[1], s.shape[1])
     optimizer = torch.optim.Adam(chain.parameters(), RATE)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, falling(STEPS, 0.0))
+    steps = min(max(EPOCHS * len(u) // BATCH, FEWEST_STEPS), MOST_STEPS)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, falling(steps, 0.0))
     y = of_statistics(s)
     seen = inputs(of_places(u), y).float(), y.float()
     with torch.enable_grad():
-        for _ in range(STEPS):
+        for _ in range(steps):
             chosen = torch.randint(len(u), (BATCH,), generator=generator)
             loss = -chain.log_prob(*(x[chosen] for x in seen)).mean()
             optimizer.zero_grad()

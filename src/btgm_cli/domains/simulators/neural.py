@@ -150,6 +150,10 @@ class NeuralRounds(Rounds[Units, ByDensity]):
             whole.drawn.theta,
         )
 
+    def is_enough(self, agreement: Agreement) -> bool:
+        """Never: what has seen few is too wide in both halves alike, which no agreement tells."""
+        return False
+
     def simulated(self, theta: Tensor, n: int, half: str, number: int) -> Units:
         """Statistics of each unit."""
         told = f"simulations, round {number + 1}, {half} half"

@@ -55,7 +55,7 @@ class Agreement:
 
     @property
     def is_close(self) -> bool:
-        """Is another round not worth its simulations?"""
+        """Is little to be gained by more simulations?"""
         close = self.shift <= ENOUGH_SHIFT and self.share >= ENOUGH_SHARE
         sharp = self.widening <= ENOUGH_WIDENING
         return close and sharp and self.ratio <= 1 + ENOUGH_SHIFT / 2
@@ -156,9 +156,13 @@ class Rounds(ABC, Generic[BatchT, PosteriorT]):
             assert first
             assert second
             agreement = compared(first, second)
-            if number and agreement.is_close:
+            if number and self.is_enough(agreement):
                 break
         return Halves(chains, agreement, number + 1)
+
+    def is_enough(self, agreement: Agreement) -> bool:
+        """Is another round not worth its simulations?"""
+        return agreement.is_close
 
     def units(self, number: int) -> int:
         """At each place of a round."""
