@@ -10,7 +10,14 @@ from btgm_cli import SettingError, load_model
 from btgm_cli.core.latent_criterion import settled
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.simulators import density as densities
-from btgm_cli.domains.simulators.density import Chain, Density, Scale, fitted_density, inputs
+from btgm_cli.domains.simulators.density import (
+    Chain,
+    Density,
+    Scale,
+    Units,
+    fitted_density,
+    inputs,
+)
 from btgm_cli.domains.simulators.fit import Fit
 from btgm_cli.domains.simulators.fitted import MOST_UNITS, FittedDensity
 from btgm_cli.domains.simulators.model import load_simulator
@@ -130,8 +137,8 @@ def test_a_density_learns_an_edge_that_no_normal_has():
         return u, -torch.rand(n, 1, generator=generator).double().log()
 
     u, e = units(4000)
-    near = torch.ones(len(u)).bool()
-    density = fitted_density(u, u + e, near, 0)
+    seen = [Units(u, u + e)]
+    density = fitted_density(seen, seen, 0)
     u, e = units(4000)
     y = density.of_statistics(u + e)
     own = density.chain.log_prob(inputs(density.of_places(u), y), y)

@@ -9,7 +9,7 @@ autoregressive density of Papamakarios, Sterratt & Murray, *Sequential Neural Li
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,24 @@ SPREAD = 1.5
 TINY = 1e-12
 
 SCALES = ("of_places", "of_statistics")
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a round has simulated: units, each at its place.
+
+    Args:
+        u: θ on scales of order one, shape (M, P).
+        s: statistics of a unit at each, shape (M, S).
+    """
+
+    u: Tensor
+    s: Tensor
+
+    @classmethod
+    def together(cls, rounds: Sequence[Units]) -> Units:
+        """Of several rounds."""
+        return cls(torch.cat([one.u for one in rounds]), torch.cat([one.s for one in rounds]))
 
 
 @dataclass(frozen=True)
@@ -183,33 +201,43 @@ class Density:
         return cls(chain.requires_grad_(False), places, statistics, found["low"], found["high"])
 
 
-def fitted_density(u: Tensor, s: Tensor, near: Tensor, seed: int) -> Density:
-    """The density of the greatest likelihood.
+def fitted_density(rounds: Sequence[Units], last: Sequence[Units], seed: int) -> Density:
+    """The density of the greatest likelihood, each round counting as much as any other.
+
+    The first round is all that tells where the data are not to be expected, and has the fewest
+    units: were each unit to count alike, a place far away might be held to explain the data.
 
     Args:
-        u: places of simulations, shape (M, P), in double precision.
-        s: statistics of one unit at each, shape (M, S), likewise.
-        near: which of them tell the scales, shape (M,): those near the data.
+        rounds: all simulations.
+        last: of these, the rounds near the data, which tell the scales.
         seed: of weights and batches.
     """
-    of_places, of_statistics = Scale.of(u[near]), Scale.of(s[near])
+    near = Units.together(last)
+    of_places, of_statistics = Scale.of(near.u), Scale.of(near.s)
+    seen = []
+    for one in rounds:
+        y = of_statistics(one.s)
+        seen.append((inputs(of_places(one.u), y).float(), y.float()))
     with seeded(derived_seed(seed, "density")) as generator:
-        chain = Chain(u.shape[1], s.shape[1])
+        chain = Chain(near.u.shape[1], near.s.shape[1])
     optimizer = torch.optim.Adam(chain.parameters(), RATE)
-    steps = min(max(EPOCHS * len(u) // BATCH, FEWEST_STEPS), MOST_STEPS)
+    n = sum(len(one.u) for one in rounds)
+    steps = min(max(EPOCHS * n // BATCH, FEWEST_STEPS), MOST_STEPS)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, falling(steps, 0.0))
-    y = of_statistics(s)
-    seen = inputs(of_places(u), y).float(), y.float()
+    share = BATCH // len(rounds)
     with torch.enable_grad():
         for _ in range(steps):
-            chosen = torch.randint(len(u), (BATCH,), generator=generator)
-            loss = -chain.log_prob(*(x[chosen] for x in seen)).mean()
+            chosen = [torch.randint(len(y), (share,), generator=generator) for _, y in seen]
+            pairs = [(x[k], y[k]) for (x, y), k in zip(seen, chosen, strict=True)]
+            x, y = (torch.cat(part) for part in zip(*pairs, strict=True))
+            loss = -chain.log_prob(x, y).mean()
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(chain.parameters(), STEEPEST)
             optimizer.step()
             rate.step()
     chain = chain.double().requires_grad_(False)
+    u = Units.together(rounds).u
     return Density(chain, of_places, of_statistics, u.amin(0), u.amax(0))
 
 

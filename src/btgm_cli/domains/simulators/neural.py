@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from btgm_cli.core.seeds import derived_seed
-from btgm_cli.domains.simulators.density import Density, fitted_density
+from btgm_cli.domains.simulators.density import Density, Units, fitted_density
 from btgm_cli.domains.simulators.kept import KeptUnits
 from btgm_cli.domains.simulators.model import Parameters
 from btgm_cli.domains.simulators.priors import Prior
@@ -28,19 +28,6 @@ VERSION = 1
 """Of how a density is fitted: a file of another is not read."""
 
 NUMBERS = ("best", "misfit", "rounds", "units")
-
-
-@dataclass(frozen=True)
-class Units:
-    """What a round has simulated: units, each at its place.
-
-    Args:
-        u: θ on scales of order one, shape (M, P).
-        s: statistics of a unit at each, shape (M, S).
-    """
-
-    u: Tensor
-    s: Tensor
 
 
 @dataclass(frozen=True)
@@ -120,7 +107,7 @@ class NeuralRounds(Rounds[Units, ByDensity]):
     """
 
     most_rounds: ClassVar[int] = 4
-    places: ClassVar[int] = 480
+    places: ClassVar[int] = 960
     fewest_units: ClassVar[int] = 1
 
     def __init__(
@@ -165,10 +152,9 @@ class NeuralRounds(Rounds[Units, ByDensity]):
 
     def posterior(self, chains: Sequence[Sequence[Units]], *purpose: object) -> ByDensity:
         """The posterior by the density of all simulations, its scales those of the last."""
-        parts = [(part, part is chain[-1]) for chain in chains for part in chain]
-        u, s = torch.cat([part.u for part, _ in parts]), torch.cat([part.s for part, _ in parts])
-        near = torch.cat([torch.full((len(part.u),), last) for part, last in parts])
-        density = fitted_density(u, s, near, derived_seed(self.seed, "density", *purpose))
+        rounds = [part for chain in chains for part in chain]
+        last = [chain[-1] for chain in chains]
+        density = fitted_density(rounds, last, derived_seed(self.seed, "density", *purpose))
         prior = self.model.simulator.prior
         drawn = self.drawn(UnitsLikelihood(prior, density, self.observed), *purpose)
         value = partial(density.log_prob, s=self.observed)
