@@ -2,7 +2,7 @@
 
     python -m experiments.simulators.alternatives [SEED …]
 
-Each has 2·10⁵ queues but the semi-parametric one (An, Nott & Drovandi, *Statistics and Computing*
+Each has 10⁵ queues but the semi-parametric one (An, Nott & Drovandi, *Statistics and Computing*
 30, 2020: a normal copula of kernel densities), which simulates at each θ anew: it and a normal
 beside it have 10⁶, at θ about the posterior that brute force has found, and so begin where the
 others have to end. Writes `alternatives_SEED.csv` where it stands.
@@ -38,7 +38,7 @@ from btgm_cli.store.tables import write_table
 Found = tuple[Floats, Floats, str]
 """Mean and deviation of θ, shapes (3,), and what is said of them."""
 
-SIMULATIONS = 200_000
+SIMULATIONS = 100_000
 PLACES, UNITS = 2000, 500
 """θ of an importance sample, and queues at each."""
 
