@@ -288,6 +288,7 @@ def test_data_that_do_not_fit_are_told_in_a_line(tmp_path, content, words):
     [
         ({"data": "nowhere.csv"}, "criterion.data='nowhere.csv': must be the path"),
         ({"simulations": 10}, "criterion.simulations=10: must be a whole number"),
+        ({"simulations": 9999, "method": "neural"}, "must be a whole number, 10,000 or more"),
     ],
 )
 def test_settings_of_a_fit_that_cannot_be_used(settings, words):

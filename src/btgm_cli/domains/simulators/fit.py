@@ -36,6 +36,9 @@ from btgm_cli.store.files import require_writable
 FEWEST = 5000
 """Units of all simulations: two halves of five rounds with 24 places of twenty units."""
 
+FEWEST_NEURAL = 10_000
+"""Likewise: two halves of four rounds with 960 places, of two units in the last."""
+
 
 class Method(StrEnum):
     """How f is made."""
@@ -79,11 +82,12 @@ class Fit:
         *,
         learned: bool = False,
     ) -> None:
-        if isinstance(simulations, bool) or simulations < FEWEST:
-            expected = f"must be a whole number, {FEWEST:,} or more"
-            raise SettingError("criterion.simulations", simulations, expected)
         if method not in list(Method):
             raise SettingError("criterion.method", method, f"must be one of {', '.join(Method)}")
+        fewest = FEWEST_NEURAL if method == Method.NEURAL else FEWEST
+        if isinstance(simulations, bool) or simulations < fewest:
+            expected = f"must be a whole number, {fewest:,} or more"
+            raise SettingError("criterion.simulations", simulations, expected)
         if learned and method == Method.ADVERSARIAL:
             expected = "is not for criterion.method=adversarial: its critics learn from all units"
             raise SettingError("criterion.learned", learned, expected)
