@@ -5,7 +5,8 @@
 Each has 10⁵ queues but the semi-parametric one (An, Nott & Drovandi, *Statistics and Computing*
 30, 2020: a normal copula of kernel densities), which simulates at each θ anew: it and a normal
 beside it have 10⁶, at θ about the posterior that brute force has found, and so begin where the
-others have to end. Writes `alternatives_SEED.csv` where it stands.
+others have to end. Writes `alternatives_SEED.csv` where it stands; that of seed 1 is
+`alternatives.csv`.
 """
 
 from __future__ import annotations

@@ -195,7 +195,8 @@ class Density:
         places, statistics = (
             Scale(found[f"{key}.center"], found[f"{key}.spread"]) for key in SCALES
         )
-        chain = Chain(len(places.center), len(statistics.center)).double()
+        with seeded(0):  # whose weights are replaced
+            chain = Chain(len(places.center), len(statistics.center)).double()
         names = chain.state_dict()
         chain.load_state_dict({name: found[f"chain.{name}"] for name in names})
         return cls(chain.requires_grad_(False), places, statistics, found["low"], found["high"])
