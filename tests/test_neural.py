@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
         np.save("edge.npy", np.array([[3.0]]))
         x = np.random.default_rng(0).normal([0.5, -0.5], [1.0, 2.0], (N, 2))
         np.save("plane.npy", x)
-        np.save("apart.npy", x + np.array([0.0, 5.0]))
+        np.save("apart.npy", x[:3] + np.array([0.0, 8.0]))
         yield path
 
 
@@ -166,6 +166,8 @@ def test_densities_are_believed_where_they_agree_and_some_parameter_gives_such_d
     nowhere = doubted(misfit=20.0)  # of two statistics to spare: e⁻¹⁰
     assert nowhere.doubt.endswith("χ² 20, probability 5e-05")
     assert "check data" in nowhere.remedy
+    both = doubted(misfit=20.0, agreement=Agreement(9.0, 1.05, 0.9, 0.0))
+    assert both.doubt == nowhere.doubt
 
 
 def test_a_density_is_refused_for_many_units(tmp_path):
@@ -224,5 +226,5 @@ def test_the_posterior_by_some_units_is_that_in_closed_form_and_the_same_again(f
 @pytest.mark.slow
 def test_units_that_no_parameter_gives_are_told(folder):
     model = load_simulator("own_few:twice", {"a": {"normal": [0.0, 1.0]}})
-    made = under(model, Fit("apart.npy", 20_000, method="neural"))
+    made = under(model, Fit("apart.npy", 10_000, method="neural"))
     assert "no θ gives statistics as the data have" in made.doubt

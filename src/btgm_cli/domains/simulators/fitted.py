@@ -152,16 +152,21 @@ class FittedDensity:
 
     @property
     def doubt(self) -> str:
-        """Why f may not be believed: densities differ, or no θ makes such data."""
-        spare = self.units.numel() - len(self.model.simulator.prior)
-        return differ(self.fitted.agreement, "densities") or unlike(self.fitted.misfit, spare)
+        """Why f may not be believed: no θ makes such data, or densities differ.
+
+        In this order, for where no simulation has been densities differ as well.
+        """
+        return self._unlike or differ(self.fitted.agreement, "densities")
 
     @property
     def remedy(self) -> str:
         """More simulations, where that is what f lacks."""
-        if differ(self.fitted.agreement, "densities"):
-            return f"criterion.simulations={4 * self.simulations}"
-        return CHECK
+        return CHECK if self._unlike else f"criterion.simulations={4 * self.simulations}"
+
+    @property
+    def _unlike(self) -> str:
+        spare = self.units.numel() - len(self.model.simulator.prior)
+        return unlike(self.fitted.misfit, spare)
 
 
 def _high(f: Tensor, best: float, model: Parameters) -> Tensor:
