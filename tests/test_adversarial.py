@@ -172,7 +172,10 @@ def test_units_that_are_paid_for_are_kept_until_they_are_removed(folder):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"method": "guess"}, "criterion.method='guess': must be synthetic or adversarial"),
+        (
+            {"method": "guess"},
+            "criterion.method='guess': must be one of synthetic, neural, adversarial",
+        ),
         ({"method": "adversarial", "learned": True}, "criterion.learned=True: is not for"),
     ],
 )

@@ -30,7 +30,7 @@ from btgm_cli.core.latent_criterion import settled
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.simulators.emulator import Emulator, Simulations
 from btgm_cli.domains.simulators.fit import Fit
-from btgm_cli.domains.simulators.fitted import differ
+from btgm_cli.domains.simulators.fitted import MOST_UNITS, differ
 from btgm_cli.domains.simulators.gaussian_process import fitted
 from btgm_cli.domains.simulators.model import load_simulator
 from btgm_cli.domains.simulators.rounds import Agreement
@@ -180,8 +180,10 @@ def test_one_skewed_unit_is_doubted_and_many_are_not(plane):
         for shape in (Shape(2.0, 6.0), Shape(0.1, 0.015))
     )
     assert one.doubt.endswith("not normal: skewness 2")
-    assert "model.summary" in one.remedy
+    assert one.remedy == "criterion.method=neural"
     assert many.doubt == ""
+    more = replace(one, observed=replace(one.observed, size=MOST_UNITS + 1))
+    assert "model.summary" in more.remedy
 
 
 @pytest.mark.slow
@@ -286,6 +288,7 @@ def test_data_that_do_not_fit_are_told_in_a_line(tmp_path, content, words):
     [
         ({"data": "nowhere.csv"}, "criterion.data='nowhere.csv': must be the path"),
         ({"simulations": 10}, "criterion.simulations=10: must be a whole number"),
+        ({"simulations": 9999, "method": "neural"}, "must be a whole number, 10,000 or more"),
     ],
 )
 def test_settings_of_a_fit_that_cannot_be_used(settings, words):

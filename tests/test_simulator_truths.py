@@ -8,10 +8,11 @@ import torch
 from experiments.simulators.__main__ import TRUTHS, observed
 from experiments.simulators.avo import HIDDEN, RATE, SETTINGS, START, Adam, Critic, avo
 from experiments.simulators.npe import _of_scaled
+from experiments.simulators.queue_truths import adjusted, summary
 from experiments.simulators.truths import EXACT, linear5, muons, poisson
 
 from btgm_cli import load_model
-from btgm_cli.domains.simulators.shipped import ROTATION, asymmetry, cosines
+from btgm_cli.domains.simulators.shipped import ROTATION, asymmetry, cosines, queue_summary
 from btgm_cli.domains.simulators.simulator import prior_draws
 
 
@@ -104,6 +105,18 @@ def test_a_density_is_what_is_positive():
     x = cosines(8.0, 4000, np.random.default_rng(0))[:, 0]
     assert ((1 + x**2 + 8 * x) > 0).all()
     assert x.min() < 0
+
+
+def test_quantiles_by_sorting_are_the_shipped_ones():
+    x = np.random.default_rng(0).exponential(1, (200, 50))
+    assert np.array_equal(summary(x), queue_summary(x))
+
+
+def test_what_lies_on_a_plane_over_the_statistics_is_moved_to_one_point():
+    rng = np.random.default_rng(0)
+    away, w = rng.normal(0, 1, (100, 5)), rng.random(100)
+    theta = np.array([1.0, 2.0, 3.0]) + away @ rng.normal(0, 1, (5, 3))
+    assert np.allclose(adjusted(theta, away, w / w.sum()), [1.0, 2.0, 3.0])
 
 
 @pytest.mark.parametrize("name", list(TRUTHS))

@@ -1,10 +1,10 @@
 """Fits of the simulators that ship, held against quadrature.
 
-    python -m experiments.simulators [FOLDER] [NAME …] [SETTING=VALUE …]
+    python -m experiments.simulators [FOLDER] [NAME …] [data=SEED] [SETTING=VALUE …]
 
 Makes data at the published truths, runs `btgm run experiment=NAME SETTING=VALUE …` and measures
 its draws of the exact tilt beside the exact posterior. A finished run is not made again. Writes
-`fits.csv`; other settings need another folder.
+`fits.csv`; other data or settings need another folder.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from experiments.simulators.truths import EXACT, Floats
+from experiments.simulators.truths import EXACT, Exact, Floats, by_brute_force
 
 from btgm_cli.cli import main
 from btgm_cli.cli.loading import load_run
 from btgm_cli.domains.simulators import shipped
-from btgm_cli.domains.simulators.fitted import FittedCritic, FittedLikelihood
+from btgm_cli.domains.simulators.fitted import FittedCritic, FittedDensity, FittedLikelihood
 from btgm_cli.report.markdown import Row
 from btgm_cli.store.files import replacing
 from btgm_cli.store.runs import SUMMARY, read_run
 from btgm_cli.store.tables import read_table, write_table
 
 SEED = 1
-"""Of the data."""
+"""Of the data, where no other is given."""
 
 TRUTHS = {
     "poisson": (shipped.poisson, {"log_rate": np.log(7)}, 20_000),
@@ -39,19 +39,24 @@ TRUTHS = {
 """Simulator, θ and units of the data: those of AVO, but for the queue."""
 
 
-def observed(name: str) -> Floats:
+def observed(name: str, seed: int = SEED) -> Floats:
     """The data of a simulator."""
     simulate, theta, n = TRUTHS[name]
-    return simulate(theta, n, np.random.default_rng(SEED))
+    return simulate(theta, n, np.random.default_rng(seed))
 
 
-def run(name: str, folder: Path, settings: list[str]) -> float:
+def exact(name: str, seed: int) -> Exact | None:
+    """The exact posterior given these data, where it is known."""
+    return by_brute_force(seed) if name == "queue" else EXACT[name](observed(name, seed))
+
+
+def run(name: str, seed: int, folder: Path, settings: list[str]) -> float:
     """Run it, unless it is finished; processor time in seconds, NaN where it was."""
     path = folder / name
     if (path / SUMMARY).is_file():
         return float("nan")
     data = folder / f"{name}.npy"
-    np.save(data, observed(name))
+    np.save(data, observed(name, seed))
     before = _used()
     kept = folder / "simulations"
     code = main(
@@ -70,7 +75,7 @@ def run(name: str, folder: Path, settings: list[str]) -> float:
     return _used() - before
 
 
-def rows(name: str, folder: Path, seconds: float) -> list[Row]:
+def rows(name: str, seed: int, folder: Path, seconds: float) -> list[Row]:
     """A row for each parameter: the run's mean and deviation, the exact ones, and those by f.
 
     Those by f are of 1,000 draws by tempered SMC: what f, without a flow, is off by.
@@ -81,20 +86,21 @@ def rows(name: str, folder: Path, seconds: float) -> list[Row]:
     theta = read_table(draws).to_numpy(float) if draws.is_file() else None
     summary, last = read_run(path).summary, load_run(path).pareto.iloc[-1]
     criterion = load_run(path).f().criterion
-    assert isinstance(criterion, FittedLikelihood | FittedCritic)
+    assert isinstance(criterion, FittedLikelihood | FittedDensity | FittedCritic)
     found: list[Row] = []
-    exact = EXACT[name](observed(name)) if name in EXACT else None
+    truth = exact(name, seed)
     for k, parameter in enumerate(criterion.model.simulator.prior.labels):
         nothing = float("nan"), float("nan")
         mean, sd = nothing if theta is None else (theta[:, k].mean(), theta[:, k].std())
-        row: Row = {"simulator": name, "parameter": parameter, "mean": mean, "sd": sd}
+        row: Row = {"simulator": name, "data": seed, "parameter": parameter}
+        row |= {"mean": mean, "sd": sd}
         by_f = criterion.fitted.theta[:, k]
         row |= {"mean_of_f": by_f.mean().item(), "sd_of_f": by_f.std().item()}
-        if exact:
-            row |= {"exact_mean": exact.mean[k], "exact_sd": exact.sd[k]}
-            row |= {"off": (mean - exact.mean[k]) / exact.sd[k], "ratio": sd / exact.sd[k]}
-            row["off_of_f"] = (by_f.mean().item() - exact.mean[k]) / exact.sd[k]
-            row["ratio_of_f"] = by_f.std().item() / exact.sd[k]
+        if truth:
+            row |= {"exact_mean": truth.mean[k], "exact_sd": truth.sd[k]}
+            row |= {"off": (mean - truth.mean[k]) / truth.sd[k], "ratio": sd / truth.sd[k]}
+            row["off_of_f"] = (by_f.mean().item() - truth.mean[k]) / truth.sd[k]
+            row["ratio_of_f"] = by_f.std().item() / truth.sd[k]
         row |= {"kl_gap": last["kl_gap"], "kl_gap_se": last["kl_gap_se"]}
         row |= {"ess_fraction": last["ess_fraction"], "units": criterion.fitted.units}
         row |= {"halves": criterion.fitted.agreement.shift, "status": summary["status"]}
@@ -108,14 +114,14 @@ def _used() -> float:
     return sum(use.ru_utime + use.ru_stime for use in map(resource.getrusage, kinds))
 
 
-def make(folder: Path, names: list[str], settings: list[str]) -> None:
+def make(folder: Path, names: list[str], seed: int, settings: list[str]) -> None:
     """Run and measure all, a table for each, so that what is finished stays."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         table = folder / f"{name}.csv"
-        seconds = run(name, folder, settings)
+        seconds = run(name, seed, folder, settings)
         if not table.is_file():
-            write_table(table, rows(name, folder, seconds))
+            write_table(table, rows(name, seed, folder, seconds))
         print(read_table(table).to_string())
     tables = [read_table(folder / f"{name}.csv") for name in names]
     with replacing(folder / "fits.csv") as temporary:
@@ -125,6 +131,8 @@ def make(folder: Path, names: list[str], settings: list[str]) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given = sys.argv[1:]
-    settings = [word for word in given[1:] if "=" in word]
-    names = [word for word in given[1:] if "=" not in word]
-    make(Path(given[0] if given else "outputs/simulators"), names or list(TRUTHS), settings)
+    seeds = [int(word.removeprefix("data=")) for word in given[1:] if word.startswith("data=")]
+    settings = [word for word in given[1:] if "=" in word and not word.startswith("data=")]
+    names = [word for word in given[1:] if "=" not in word] or list(TRUTHS)
+    folder = Path(given[0] if given else "outputs/simulators")
+    make(folder, names, seeds[-1] if seeds else SEED, settings)

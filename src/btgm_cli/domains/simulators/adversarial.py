@@ -23,7 +23,7 @@ from btgm_cli.domains.simulators.gaussian_process import Processes, fitted_alike
 from btgm_cli.domains.simulators.kept import KeptUnits
 from btgm_cli.domains.simulators.model import Parameters
 from btgm_cli.domains.simulators.priors import Prior
-from btgm_cli.domains.simulators.rounds import AT_TILT, Agreement, Posterior, Rounds
+from btgm_cli.domains.simulators.rounds import Agreement, Posterior, Rounds
 
 VERSION = 1
 """Of how critics are fitted: a file of another is not read."""
@@ -172,7 +172,7 @@ class AdversarialRounds(Rounds[Faced, Balanced]):
         calls = self.kept.at(theta, n, self.seeds(len(theta), half, number), told)
         good = [k for k, found in enumerate(calls) if found is not None]
         units = torch.from_numpy(np.stack([found for found in calls if found is not None]))
-        own = units if number == 0 else units[: sum(k < AT_TILT for k in good)]
+        own = units if number == 0 else units[: sum(k < self.at_tilt for k in good)]
         if half not in self._scale:
             # Few data do not tell how units vary.
             enough = len(self.real) > 10 * units.shape[2]

@@ -17,11 +17,18 @@ from btgm_cli.core.errors import SettingError
 from btgm_cli.core.seeds import derived_seed
 from btgm_cli.domains.simulators.adversarial import AdversarialRounds, Equilibrium
 from btgm_cli.domains.simulators.data import read_data
-from btgm_cli.domains.simulators.fitted import FittedCritic, FittedLikelihood, told
+from btgm_cli.domains.simulators.fitted import (
+    MOST_UNITS,
+    FittedCritic,
+    FittedDensity,
+    FittedLikelihood,
+    told,
+)
 from btgm_cli.domains.simulators.kept import KeptMoments, KeptUnits, place_of_simulator
 from btgm_cli.domains.simulators.learned import with_learned_summary
 from btgm_cli.domains.simulators.made import keep, place_of, recalled
 from btgm_cli.domains.simulators.model import Parameters, Simulated
+from btgm_cli.domains.simulators.neural import NeuralRounds, Trained
 from btgm_cli.domains.simulators.simulator import prior_draws
 from btgm_cli.domains.simulators.synthetic import Fitted, Observed, SyntheticRounds
 from btgm_cli.store.files import require_writable
@@ -29,11 +36,15 @@ from btgm_cli.store.files import require_writable
 FEWEST = 5000
 """Units of all simulations: two halves of five rounds with 24 places of twenty units."""
 
+FEWEST_NEURAL = 10_000
+"""Likewise: two halves of four rounds with 960 places, of two units in the last."""
+
 
 class Method(StrEnum):
     """How f is made."""
 
     SYNTHETIC = "synthetic"
+    NEURAL = "neural"
     ADVERSARIAL = "adversarial"
 
 
@@ -44,6 +55,9 @@ class Fit:
     compares. A synthetic likelihood (Wood 2010) knows of the data what the statistics have, and
     takes their mean to be normal.
 
+    Or f(θ) = Σ log q(sᵢ | θ) over the units, q a density that a network learns, which need not be
+    normal: for data of one unit, or of few.
+
     Or f(θ) = N (E_{x|θ} d(x) − d̄), d a Wasserstein critic of units: the saddle point of
     β N W₁(data, q) + KL(q‖p) at β = 1, which is no posterior.
 
@@ -52,7 +66,7 @@ class Fit:
         simulations: units to be simulated at most, but for the few (2,000, and no more than one
             place of the last round has) that tell whether their mean is normal.
         folder: where simulations that are paid for are kept, for any later run to use.
-        method: `synthetic`, or `adversarial` by a critic.
+        method: `synthetic`, `neural` by a density of the statistics, or `adversarial` by a critic.
         learned: compare by statistics that a network learns from simulations of the prior.
 
     Raises:
@@ -68,11 +82,12 @@ class Fit:
         *,
         learned: bool = False,
     ) -> None:
-        if isinstance(simulations, bool) or simulations < FEWEST:
-            expected = f"must be a whole number, {FEWEST:,} or more"
-            raise SettingError("criterion.simulations", simulations, expected)
         if method not in list(Method):
-            raise SettingError("criterion.method", method, f"must be {' or '.join(Method)}")
+            raise SettingError("criterion.method", method, f"must be one of {', '.join(Method)}")
+        fewest = FEWEST_NEURAL if method == Method.NEURAL else FEWEST
+        if isinstance(simulations, bool) or simulations < fewest:
+            expected = f"must be a whole number, {fewest:,} or more"
+            raise SettingError("criterion.simulations", simulations, expected)
         if learned and method == Method.ADVERSARIAL:
             expected = "is not for criterion.method=adversarial: its critics learn from all units"
             raise SettingError("criterion.learned", learned, expected)
@@ -93,7 +108,7 @@ class Fit:
         model: GenerativeModel,
         generator: torch.Generator,
         device: torch.device | str = "cpu",
-    ) -> FittedLikelihood | FittedCritic:
+    ) -> FittedLikelihood | FittedDensity | FittedCritic:
         """The criterion, once the simulations are made, or found where they are kept.
 
         Raises:
@@ -146,11 +161,13 @@ class Fit:
 
     def _fitted(
         self, model: Parameters, units: NDArray[np.float64], seed: int
-    ) -> FittedLikelihood | FittedCritic:
+    ) -> FittedLikelihood | FittedDensity | FittedCritic:
         """f for observed units (N, S)."""
         require_writable("criterion.folder", self.folder)
         if self.method is Method.ADVERSARIAL:
             return self._by_critics(model, torch.from_numpy(units), seed)
+        if self.method is Method.NEURAL:
+            return self._by_density(model, torch.from_numpy(units), seed)
         return self._by_emulator(model, torch.from_numpy(units), seed)
 
     def _by_emulator(self, model: Parameters, units: Tensor, seed: int) -> FittedLikelihood:
@@ -163,6 +180,23 @@ class Fit:
             found = SyntheticRounds(model, kept, observed, self.simulations, seed).run()
             keep(path, found)
         return FittedLikelihood(model, found, observed, self.simulations)
+
+    def _by_density(self, model: Parameters, units: Tensor, seed: int) -> FittedDensity:
+        if len(units) > MOST_UNITS:
+            expected = (
+                f"is for {MOST_UNITS} units of data at most, here are {len(units):,}: errors of a "
+                "density add up over them; choose synthetic, whose mean statistics are normal then"
+            )
+            raise SettingError("criterion.method", str(self.method), expected)
+        place = place_of_simulator(model.simulator, self.folder)
+        path = place_of(place, NeuralRounds.about(units, self.simulations, seed))
+        found = recalled(path, Trained)
+        if found is None:
+            kept = KeptUnits(model.simulator, path.with_name(f"{path.stem}_units.npz"))
+            found = NeuralRounds(model, kept, units, self.simulations, seed).run()
+            keep(path, found)
+            kept.remove()
+        return FittedDensity(model, found, units, self.simulations)
 
     def _by_critics(self, model: Parameters, units: Tensor, seed: int) -> FittedCritic:
         place = place_of_simulator(model.simulator, self.folder)

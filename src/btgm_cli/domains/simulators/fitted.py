@@ -11,6 +11,7 @@ from torch import Tensor
 from btgm_cli.core.capping import CEILING, capped
 from btgm_cli.domains.simulators.adversarial import Equilibrium, Tilt
 from btgm_cli.domains.simulators.model import Parameters
+from btgm_cli.domains.simulators.neural import Trained, UnitsLikelihood
 from btgm_cli.domains.simulators.rounds import Agreement
 from btgm_cli.domains.simulators.synthetic import Fitted, Likelihood, Observed, Shape
 
@@ -26,9 +27,14 @@ LARGEST_WIDENING = 0.4
 LARGEST_SKEWNESS, LARGEST_KURTOSIS = 0.5, 1.0
 """Of the mean statistics of such data: beyond, as for extremes of one unit, no normal is right."""
 
+MOST_UNITS = 100
+"""Of data for a density: what log q of a unit is off by adds up over them."""
+
 UNLIKELY = 1e-3
 """Probability of statistics as far from the simulator's best, below which it is no simulator of
 these data."""
+
+CHECK = "check data, simulator and prior: criterion.data, model.simulate, model.prior"
 
 
 @dataclass(frozen=True)
@@ -96,34 +102,71 @@ class FittedLikelihood:
         return Likelihood(prior, self.fitted.emulator, self.observed)
 
     @property
-    def misfit(self) -> float:
-        """Probability of statistics as far from the best by χ²; 1 where none are to spare."""
+    def doubt(self) -> str:
+        """Why f may not be believed: emulators differ, data are not normal, no θ makes such."""
         spare = len(self.observed.statistics) - len(self.model.simulator.prior)
-        if spare < 1:
-            return 1.0
-        half = torch.tensor([spare / 2, self.fitted.misfit / 2], dtype=torch.double)
-        return float(torch.special.gammaincc(*half))
+        return (
+            differ(self.fitted.agreement, "emulators")
+            or skewed(self.fitted.shape)
+            or unlike(self.fitted.misfit, spare)
+        )
+
+    @property
+    def remedy(self) -> str:
+        """More simulations, where that is what f lacks; a density, where data are not normal."""
+        if differ(self.fitted.agreement, "emulators"):
+            return f"criterion.simulations={4 * self.simulations}"
+        if not skewed(self.fitted.shape):
+            return CHECK
+        if self.observed.size <= MOST_UNITS:
+            return "criterion.method=neural"
+        return "name statistics that are nearer to normal, by model.summary, or use more data"
+
+
+@dataclass(frozen=True)
+class FittedDensity:
+    """f of `Fit` by a density of the statistics: deterministic, with gradient.
+
+    Beyond a ceiling, far below the best, f falls as its logarithm (`core.capping`).
+
+    Args:
+        model: the simulator's.
+        fitted: density, and how far to believe it.
+        units: the data's statistics, shape (N, S).
+        simulations: that were allowed.
+    """
+
+    model: Parameters
+    fitted: Trained
+    units: Tensor
+    simulations: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f of shape (n,) for θ (n, P), nats."""
+        return _high(self.likelihood(x.cpu().double()), self.fitted.best, self.model).to(x)
+
+    @property
+    def likelihood(self) -> Callable[[Tensor], Tensor]:
+        """log-likelihood of θ (n, P), (n,), as it is."""
+        return UnitsLikelihood(self.model.simulator.prior, self.fitted.density, self.units)
 
     @property
     def doubt(self) -> str:
-        """Why f may not be believed: emulators differ, data are not normal, no θ makes such."""
-        if reason := differ(self.fitted.agreement, "emulators") or skewed(self.fitted.shape):
-            return reason
-        if self.misfit < UNLIKELY:
-            return (
-                f"no θ gives statistics as the data have: χ² {self.fitted.misfit:.3g}, "
-                f"probability {self.misfit:.1g}"
-            )
-        return ""
+        """Why f may not be believed: no θ makes such data, or densities differ.
+
+        In this order, for where no simulation has been densities differ as well.
+        """
+        return self._unlike or differ(self.fitted.agreement, "densities")
 
     @property
     def remedy(self) -> str:
         """More simulations, where that is what f lacks."""
-        if differ(self.fitted.agreement, "emulators"):
-            return f"criterion.simulations={4 * self.simulations}"
-        if skewed(self.fitted.shape):
-            return "name statistics that are nearer to normal, by model.summary, or use more data"
-        return "check data, simulator and prior: criterion.data, model.simulate, model.prior"
+        return CHECK if self._unlike else f"criterion.simulations={4 * self.simulations}"
+
+    @property
+    def _unlike(self) -> str:
+        spare = self.units.numel() - len(self.model.simulator.prior)
+        return unlike(self.fitted.misfit, spare)
 
 
 def _high(f: Tensor, best: float, model: Parameters) -> Tensor:
@@ -131,10 +174,13 @@ def _high(f: Tensor, best: float, model: Parameters) -> Tensor:
     return -capped(-f, -best + CEILING + model.latent_dim)
 
 
-def told(made: FittedLikelihood | FittedCritic) -> str:
+WHAT = {FittedLikelihood: "emulators", FittedDensity: "densities", FittedCritic: "critics"}
+
+
+def told(made: FittedLikelihood | FittedDensity | FittedCritic) -> str:
     """What was simulated and how well it is known, in a line."""
     found, simulator = made.fitted, made.model.simulator
-    what = "critics" if isinstance(made, FittedCritic) else "emulators"
+    what = WHAT[type(made)]
     line = (
         f"criterion=fit: {found.units:,} units in {found.rounds} rounds, "
         f"{simulator.units:,} of them simulated now, {simulator.failures} calls failed; two "
@@ -146,7 +192,7 @@ def told(made: FittedLikelihood | FittedCritic) -> str:
 
 
 def differ(found: Agreement, what: str) -> str:
-    """How two fits (emulators, critics) differ by too much; empty where they do not."""
+    """How two fits (emulators, densities, critics) differ by too much; empty where they do not."""
     halves = f"two {what} of separate simulations"
     if found.shift > LARGEST_SHIFT:
         return f"{halves} differ by {found.shift:.2f} posterior deviations"
@@ -157,6 +203,23 @@ def differ(found: Agreement, what: str) -> str:
     if found.widening > LARGEST_WIDENING:
         share = f"{found.widening:.0%} of the variance of what is compared"
         return f"the error of one of the {what} is {share}"
+    return ""
+
+
+def unlike(chi2: float, spare: int) -> str:
+    """How no θ makes such data; empty where one does, or where no statistics are to spare.
+
+    Args:
+        chi2: of the data's statistics at the best θ.
+        spare: statistics more than parameters.
+    """
+    if spare < 1:
+        return ""
+    half = torch.tensor([spare / 2, chi2 / 2], dtype=torch.double)
+    probability = float(torch.special.gammaincc(*half))
+    if probability < UNLIKELY:
+        told = f"χ² {chi2:.3g}, probability {probability:.1g}"
+        return f"no θ gives statistics as the data have: {told}"
     return ""
 
 

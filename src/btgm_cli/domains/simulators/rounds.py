@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,17 +24,8 @@ from btgm_cli.truth.smc import TemperedSMC
 HALVES = ("first", "second")
 """Two chains of rounds that share nothing, so that their difference is an error."""
 
-PLACES = 24
-"""In each round of each half."""
-
-AT_TILT = PLACES - PLACES // 3
-"""Of these, those that are of the tilt itself, first; the others are of one that is wider."""
-
-ROUNDS = 5
-"""Each has twice the units of the one before."""
-
-FEWEST_UNITS = 20
-"""At one place: their covariance is needed."""
+WIDER = 3
+"""One in so many places is of a tilt that is wider; the others, which are first, of the tilt."""
 
 PARTICLES = 125
 """In each of eight populations that stand for a tilt."""
@@ -64,7 +55,7 @@ class Agreement:
 
     @property
     def is_close(self) -> bool:
-        """Is another round not worth its simulations?"""
+        """Is little to be gained by more simulations?"""
         close = self.shift <= ENOUGH_SHIFT and self.share >= ENOUGH_SHARE
         sharp = self.widening <= ENOUGH_WIDENING
         return close and sharp and self.ratio <= 1 + ENOUGH_SHIFT / 2
@@ -132,6 +123,15 @@ class Rounds(ABC, Generic[BatchT, PosteriorT]):
         seed: of everything random.
     """
 
+    most_rounds: ClassVar[int] = 5
+    """Each has twice the units of the one before."""
+
+    places: ClassVar[int] = 24
+    """In each round of each half."""
+
+    fewest_units: ClassVar[int] = 20
+    """At one place: their covariance is needed."""
+
     def __init__(self, model: Parameters, most: int, seed: int) -> None:
         self.model, self.most, self.seed = model, most, seed
 
@@ -147,7 +147,7 @@ class Rounds(ABC, Generic[BatchT, PosteriorT]):
         """Simulate until the halves agree, or `most` is spent."""
         chains: tuple[list[BatchT], list[BatchT]] = ([], [])
         last: list[PosteriorT | None] = [None, None]
-        for number in range(ROUNDS):
+        for number in range(self.most_rounds):
             for k, half in enumerate(HALVES):
                 theta = self._places(last[k], half, number)
                 chains[k].append(self.simulated(theta, self.units(number), half, number))
@@ -156,14 +156,23 @@ class Rounds(ABC, Generic[BatchT, PosteriorT]):
             assert first
             assert second
             agreement = compared(first, second)
-            if number and agreement.is_close:
+            if number and self.is_enough(agreement):
                 break
         return Halves(chains, agreement, number + 1)
 
+    def is_enough(self, agreement: Agreement) -> bool:
+        """Is another round not worth its simulations?"""
+        return agreement.is_close
+
     def units(self, number: int) -> int:
         """At each place of a round."""
-        share = 2**number / (2**ROUNDS - 1)
-        return max(int(self.most * share / (len(HALVES) * PLACES)), FEWEST_UNITS)
+        share = 2**number / (2**self.most_rounds - 1)
+        return max(int(self.most * share / (len(HALVES) * self.places)), self.fewest_units)
+
+    @property
+    def at_tilt(self) -> int:
+        """Places of the tilt itself."""
+        return self.places - self.places // WIDER
 
     def seeds(self, n: int, half: str, number: int) -> list[int]:
         """Of the calls of a round."""
@@ -182,17 +191,17 @@ class Rounds(ABC, Generic[BatchT, PosteriorT]):
         return Drawn(theta, of_wide, particles.f.double(), smc.at(1.0).log_z)
 
     def _places(self, last: Posterior | None, half: str, number: int) -> Tensor:
-        """θ (`PLACES`, P) of a round: of the prior, or of the last posterior and around it."""
+        """θ (`places`, P) of a round: of the prior, or of the last posterior and around it."""
         prior = self.model.simulator.prior
         seed = derived_seed(self.seed, half, number, "places")
         if last is None:
-            even = SobolEngine(len(prior), scramble=True, seed=seed % 2**31).draw(PLACES)
+            even = SobolEngine(len(prior), scramble=True, seed=seed % 2**31).draw(self.places)
             inside = even.double().clamp(1e-4, 1 - 1e-4)
             return prior.of_latent(torch.special.ndtri(inside))
         generator = derived_generator(seed, "chosen")
         theta, wide = last.drawn.theta, last.drawn.wide
-        of_posterior = torch.randperm(len(theta), generator=generator)[:AT_TILT]
-        of_wide = torch.randperm(len(wide), generator=generator)[: PLACES - AT_TILT]
+        of_posterior = torch.randperm(len(theta), generator=generator)[: self.at_tilt]
+        of_wide = torch.randperm(len(wide), generator=generator)[: self.places - self.at_tilt]
         return torch.cat([theta[of_posterior], wide[of_wide]])
 
 

@@ -18,7 +18,7 @@ from btgm_cli.domains.simulators.gaussian_process import Processes
 from btgm_cli.domains.simulators.kept import KeptMoments
 from btgm_cli.domains.simulators.model import Parameters
 from btgm_cli.domains.simulators.priors import Prior
-from btgm_cli.domains.simulators.rounds import ROUNDS, Agreement, Posterior, Rounds
+from btgm_cli.domains.simulators.rounds import Agreement, Posterior, Rounds
 
 UNITS = 2000
 """Of one call at the posterior's mean, which tell how normal a mean of as many as the data is."""
@@ -201,7 +201,7 @@ class SyntheticRounds(Rounds[Simulations, Emulated]):
 
     def _shape(self, theta: Tensor) -> Shape:
         """Of data at one θ (1, P); that of a normal one where the call fails, which is counted."""
-        n, seed = min(UNITS, self.units(ROUNDS - 1)), derived_seed(self.seed, "shape")
+        n, seed = min(UNITS, self.units(self.most_rounds - 1)), derived_seed(self.seed, "shape")
         (found,) = self.model.simulator.each(theta, n, [seed])
         return (
             Shape(0, 0) if found is None else Shape.of(torch.from_numpy(found), self.observed.size)
