@@ -12,7 +12,8 @@ from enum import StrEnum
 
 from btgm_cli.core.target import Target
 from btgm_cli.truth.evaluation import MOST_ROUNDS
-from btgm_cli.truth.price import GRADIENT, SMC_PARTICLES, by_rejection
+from btgm_cli.truth.moves import GRADIENT
+from btgm_cli.truth.price import SMC_PARTICLES, by_rejection
 from btgm_cli.truth.smc import POPULATIONS, RUNG_ESS
 from btgm_cli.tuning.fitting import N_CALIBRATE, N_GUARD, N_PRIOR, N_SCREENED, N_SIFTED, STEPS
 from btgm_cli.tuning.learning import FIRST, LATER
