@@ -165,11 +165,10 @@ def _about(question: Question, tilt: Reference, found: Found, trouble: str) -> d
         "seed": question.prepared.job.problem.seed,
         "threads": torch.get_num_threads(),
         "log_z": finite_or_none(tilt.log_z),
-        "log_z_se": finite_or_none(tilt.log_z_se),
         "verdict": str(Status.UNRELIABLE_REFERENCE if trouble else Status.OK),
         "reason": trouble or found.text,
         "effective_draws": found.effective,
-        **found.figures,
+        **{name: finite_or_none(value) for name, value in found.figures.items()},
     }
 
 

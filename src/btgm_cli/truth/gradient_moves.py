@@ -23,7 +23,7 @@ from btgm_cli.truth.moves import MEMORY, ParticleCriterion, coins, memory
 from btgm_cli.tuned.acceptance import Acceptance
 
 WIDE = 64
-"""Dimensions from which on gradients are followed; below, moves that do not know f serve."""
+"""Dimensions from which on a reference follows gradients; below, other moves serve."""
 
 CHEAP = 10.0
 """f may cost so many times the operations of s, of which a rung of guided moves takes 300 for
@@ -46,14 +46,12 @@ SHOWN = 4
 keep all of it would take a gigabyte in 256 dimensions."""
 
 
-def is_cheap_and_wide(f: LatentCriterion, device: torch.device | str = "cpu") -> bool:
-    """Has f̂ a gradient, in a wide latent space, at no more than some times the price of s?
+def has_cheap_gradient(f: LatentCriterion, device: torch.device | str = "cpu") -> bool:
+    """Has f̂ a gradient, at no more than some times the price of s?
 
     Operations are counted rather than seconds, those of matrix products and convolutions, so that
     the answer is the same wherever it is asked.
     """
-    if f.model.latent_dim < WIDE:
-        return False
     z = f.model.sample_prior(2, derived_generator(0, "gradient", device=device)).requires_grad_()
     with torch.enable_grad(), FlopCounterMode(display=False) as of_f:
         values = f(z)
