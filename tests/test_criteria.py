@@ -13,6 +13,7 @@ from btgm_cli.core.target import Target
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.analytic.gaussian import Gaussian
 from btgm_cli.domains.combined.criteria import Affine, Normalized, WeightedSum, negated
+from btgm_cli.domains.digits.classifier import frozen_classifier, load_classifier
 from btgm_cli.domains.digits.criteria import (
     ClassProbability,
     Entropy,
@@ -35,7 +36,7 @@ class Fixed(torch.nn.Module):
 
 @pytest.fixture(autouse=True)
 def _fixed_classifier(monkeypatch):
-    monkeypatch.setattr("btgm_cli.domains.digits.criteria.load_classifier", lambda _: Fixed())
+    monkeypatch.setattr("btgm_cli.domains.digits.criteria.frozen_classifier", lambda _: Fixed())
 
 
 def images(*probabilities):
@@ -149,3 +150,49 @@ def test_beta_is_told_on_both_scales():
     point = tune(model, f.criterion, target=target, flow=flow, settings=settings).points[-1]
     assert point.figures.beta_own == pytest.approx(0.2, rel=0.03)
     assert point.figures.beta_normalized == pytest.approx(0.6, rel=0.03)
+
+
+class Counting(Fixed):
+    """The same, which knows how often it was asked."""
+
+    asked = 0
+
+    def forward(self, x):
+        self.asked += 1
+        return super().forward(x)
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    network = Counting()
+    monkeypatch.setattr("btgm_cli.domains.digits.criteria.frozen_classifier", lambda _: network)
+    return network
+
+
+def test_wishes_of_one_classifier_ask_it_once_for_the_same_images(counting):
+    terms = {str(label): ClassProbability(label) for label in range(3)}
+    wishes = WeightedSum(terms, dict.fromkeys(terms, 1.0))
+    x, counting.asked = X.clone(), 0
+    with torch.no_grad():
+        assert torch.allclose(wishes.parts(x), X[:, 0, 0, :3])
+        assert counting.asked == 1
+        x[:, 0, 0, :3] = torch.tensor([0.2, 0.3, 0.5])  # the same tensor, and other images
+        assert torch.allclose(wishes.parts(x), torch.tensor([0.2, 0.3, 0.5]))
+        assert torch.allclose(wishes.parts(X.clone()), X[:, 0, 0, :3])
+    assert counting.asked == 3
+
+
+def test_with_gradient_each_wish_has_a_graph_of_its_own(counting):
+    x = X.clone().requires_grad_()
+    with torch.no_grad():
+        ClassProbability(0)(x)
+    for label in range(2):
+        ClassProbability(label)(x).sum().backward()
+    third = X[:, 0, 0, 2]  # of h = (p₀ + p₁) / (p₀ + p₁ + p₂)
+    assert torch.allclose(x.grad[:, 0, 0, :3], torch.stack([third, third, third - 1], 1))
+
+
+def test_classifiers_of_the_same_weights_are_one():
+    kept = frozen_classifier()
+    assert frozen_classifier("classifier_mnist") is kept
+    assert load_classifier() is not kept

@@ -12,6 +12,7 @@ from scipy import stats
 from btgm_cli import SettingError, load_model
 from btgm_cli.core.contracts import StochasticDecoder
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.simulators.commands import Command
 from btgm_cli.domains.simulators.model import load_simulator
 from btgm_cli.domains.simulators.priors import Prior
 from btgm_cli.domains.simulators.shipped import ROTATION
@@ -234,6 +235,16 @@ def test_a_command_reads_a_line_and_writes_one(tmp_path, monkeypatch, code, word
         return
     with pytest.raises(SettingError, match=words):
         load_simulator(command, COIN, seconds=0.5)
+
+
+def test_a_command_that_has_ended_by_the_next_call_is_started_again(tmp_path):
+    script = tmp_path / "own.py"
+    script.write_text("import sys\nsys.stdin.readline()\nprint('{\"x\": [[1]]}')\n")
+    command = Command([sys.executable, "-S", "-E", str(script)], seconds=60)
+    for _ in range(2):
+        assert command.ask({}, 1, 0) == [[1]]
+        command._process.wait()  # so that the next line meets a broken pipe
+    command.close()
 
 
 def test_a_function_that_kills_its_process_is_told(own):

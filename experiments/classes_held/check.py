@@ -2,9 +2,11 @@
 
     python -m experiments.classes_held.check [FOLDER]
 
-Of 100,000 draws of p, by importance weights: the tilt closest to p with E f at least c, and the
-one whose ten shares also stay as they are under p: all ten are asked for "at least", and they sum
-to 1, so that none can grow. Needs MNIST for the Fréchet distance.
+Of 100,000 draws of p, by importance weights: the tilt closest to p with E f at least c, the one
+whose ten shares also stay as they are under p, and the one whose ten shares become a tenth each.
+All ten are asked for "at least", and they sum to 1, so that none can grow. Once for the plain
+discriminator, once for that of images as the VAE rebuilds them. Needs MNIST for the Fréchet
+distance.
 """
 
 import math
@@ -16,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from experiments.bench.judge import Judge
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
@@ -29,9 +32,19 @@ from btgm_cli.store.tables import read_table, write_table
 from btgm_cli.tilt.estimates import effective_sample_size, pareto_k, systematic
 
 N, SHOWN = 100_000, 10_000
-GOALS = (-13.5, -13, -12.5, -12, -11.5, -11, -10.5, -10, -9.5, -9)
-DRAWN = -10.0
+GOALS = {
+    "discriminator_vae_mnist": (-13.5, -13, -12.5, -12, -11.5, -11, -10.5, -10, -9.5, -9),
+    "discriminator_vae_mnist_rebuilt": (-2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2),
+}
+"""E f asked for, by each discriminator."""
+DRAWN = {"discriminator_vae_mnist": -10.0, "discriminator_vae_mnist_rebuilt": 1.0}
 """Whose shares are drawn."""
+NAMES = {
+    "discriminator_vae_mnist": "plain discriminator",
+    "discriminator_vae_mnist_rebuilt": "discriminator of rebuilt images",
+}
+EVEN = 0.1
+"""A digit's share where all are to be alike."""
 
 
 Show = Callable[[torch.Tensor], dict]
@@ -70,9 +83,10 @@ def tilt(terms: np.ndarray, goal: np.ndarray, z: torch.Tensor, show: Show) -> di
     }
 
 
-def measured() -> list[dict]:
-    """Rows of p, and of the tilts to each goal, free and held."""
-    model, criterion = load_model("vae_mnist"), load_criterion("discriminator")
+def measured(discriminator: str) -> list[dict]:
+    """Rows of p, and of the tilts to each goal: free, held, and with even shares."""
+    model = load_model("vae_mnist")
+    criterion = load_criterion("discriminator", discriminator=discriminator)
     judge = Judge(load_mnist())
     z = model.sample_prior(N, derived_generator(0, "classes_held"))
 
@@ -81,46 +95,55 @@ def measured() -> list[dict]:
         return torch.cat([criterion(x)[:, None], criterion.log_probabilities(x).exp()], 1)
 
     terms = in_chunks(of, z).double().numpy()
-    shares = terms.mean(0)[1:]
+    shares = {"free": [], "held": terms.mean(0)[1:], "even": np.full(10, EVEN)}
 
     def show(chosen: torch.Tensor) -> dict:
         seen = judge.of(in_chunks(model.decode, chosen))
         return {name: seen[name] for name in ("frechet", "classes_off", "confident")}
 
     rows = [{"way": "p", "goal": math.nan, **tilt(terms, terms.mean(0)[:1], z, show)}]
-    for goal in GOALS:
-        asked = np.array([goal])
-        rows.append({"way": "free", "goal": goal, **tilt(terms, asked, z, show)})
-        both = np.concatenate([asked, shares])
-        rows.append({"way": "held", "goal": goal, **tilt(terms, both, z, show)})
-    return rows
+    for goal in GOALS[discriminator]:
+        for way, asked in shares.items():
+            wish = np.concatenate([[goal], asked])
+            rows.append({"way": way, "goal": goal, **tilt(terms, wish, z, show)})
+    return [{"discriminator": discriminator, **row} for row in rows]
+
+
+LOOKS = {"free": (REFERENCE, "o", -0.2), "held": (TUNED, "D", 0.2), "even": ("#009E73", "s", 0.4)}
+LABELS = {"free": "tilted by f alone", "held": "classes held", "even": "a tenth each"}
+
+
+def panels(price: Axes, digits: Axes, distance: Axes, table: pd.DataFrame) -> None:
+    """The price in KL, the digits, and the Fréchet distance, of one discriminator."""
+    discriminator = table["discriminator"].iloc[0]
+    start, drawn = table[table["way"] == "p"], DRAWN[discriminator]
+    digits.bar(np.arange(10), start[SHARES].iloc[0], 0.2, color=MUTED, label="p")
+    for way, (colour, marker, shift) in LOOKS.items():
+        path = table[table["way"] == way]
+        if way != "even":
+            path = pd.concat([start, path])
+        look = {"color": colour, "marker": marker, "markersize": 4}
+        price.plot(path["kl"], path["mean_f"], label=LABELS[way], **look)
+        distance.plot(path["mean_f"], path["frechet"], **look)
+        shares = path[path["goal"] == drawn][SHARES].iloc[0]
+        digits.bar(np.arange(10) + shift, shares, 0.2, color=colour)
+    price.set(xlabel=KL_LABEL, ylabel=MEAN_LABEL, title=NAMES[discriminator])
+    digits.set(
+        xlabel="digit", ylabel=rf"share at $\mathrm{{E}}_q\,f = {drawn:g}$", xticks=range(10)
+    )
+    distance.set(xlabel=MEAN_LABEL, ylabel="Fréchet distance", ylim=(0, 95))
 
 
 @in_house_style
 def picture(table: pd.DataFrame) -> Figure:
-    """The price in KL, the digits, and the Fréchet distance, with and without holding."""
-    figure = Figure(figsize=(9.6, 3.0), layout="constrained")
-    price, digits, distance = figure.subplots(1, 3)
-    start = table[table["way"] == "p"]
-    looks = {"free": (REFERENCE, "o", -0.27), "held": (TUNED, "D", 0.27)}
-    digits.bar(np.arange(10), start[SHARES].iloc[0], 0.27, color=MUTED, label="p")
-    for way, (colour, marker, shift) in looks.items():
-        path = pd.concat([start, table[table["way"] == way]])
-        look = {"color": colour, "marker": marker, "markersize": 4}
-        name = {"free": "tilted by f alone", "held": "classes held"}[way]
-        price.plot(path["kl"], path["mean_f"], label=name, **look)
-        distance.plot(path["mean_f"], path["frechet"], **look)
-        shares = path[path["goal"] == DRAWN][SHARES].iloc[0]
-        digits.bar(np.arange(10) + shift, shares, 0.27, color=colour)
-    price.set(xlabel=KL_LABEL, ylabel=MEAN_LABEL)
-    digits.set(
-        xlabel="digit", ylabel=rf"share at $\mathrm{{E}}_q\,f = {DRAWN:g}$", xticks=range(10)
-    )
-    distance.set(
-        xlabel=MEAN_LABEL, ylabel="Fréchet distance", ylim=(0, 1.08 * table["frechet"].max())
-    )
+    """A row of panels for each discriminator."""
+    figure = Figure(figsize=(9.6, 5.6), layout="constrained")
+    axes = figure.subplots(len(GOALS), 3)
+    for row, discriminator in zip(axes, GOALS, strict=True):
+        panels(*row, table[table["discriminator"] == discriminator])
+    price, digits = axes[0][:2]
     handles = price.get_legend_handles_labels()[0] + digits.get_legend_handles_labels()[0]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -129,7 +152,7 @@ SHARES = [f"share_{label}" for label in range(10)]
 if __name__ == "__main__":
     where = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/classes_held")
     torch.set_num_threads(1)
-    write_table(where / "check.csv", measured())
+    write_table(where / "check.csv", [row for name in GOALS for row in measured(name)])
     table = read_table(where / "check.csv")
     save(picture(table), where / "check.png")
     print(table.to_string(float_format="{:.4g}".format))

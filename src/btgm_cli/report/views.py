@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ PICTURE = "views.png"
 
 PANEL = (4.4, 3.3)
 """Inches."""
+MOST_COLUMNS = 4
 
 DARK = "#222222"
 
@@ -36,9 +38,13 @@ def views_figure(run: Run) -> Figure | None:
     if not (len(views) and len(marginals)):
         return None
     names = list(dict.fromkeys(views["criterion"]))
-    figure = Figure(figsize=(PANEL[0] * len(names), PANEL[1]), layout="constrained")
-    grid = figure.subplots(1, len(names), squeeze=False)[0]
-    for axes, name in zip(grid, names, strict=True):
+    columns = min(len(names), MOST_COLUMNS)
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for spare in grid.flat[len(names) :]:
+        spare.remove()
+    for axes, name in zip(grid.flat, names, strict=False):
         _draw_marginal(axes, marginals[marginals["criterion"] == name])
         own = views[views["criterion"] == name]
         for _, view in own.iterrows():
@@ -47,7 +53,8 @@ def views_figure(run: Run) -> Figure | None:
         axes.set_title(
             "\n".join(_line(view) for _, view in own.iterrows()), loc="left", size=SMALL
         )
-    grid[0].set_ylabel("share of draws in a bin")
+    for first in grid[:, 0]:
+        first.set_ylabel("share of draws in a bin")
     labels = zip((MUTED, REFERENCE, TUNED), ("p", "exact tilt", "tuned model"), strict=True)
     handles = [handle(colour, label) for colour, label in labels]
     handles.append(handle(DARK, "what is asked", linestyle=":"))

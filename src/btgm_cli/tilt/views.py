@@ -93,6 +93,12 @@ class Viewpoint:
         tilt = self.features(views, tilted.cuts) @ tilted.multipliers
         return Weighed(self.values.double(), self.log_weights.double() + tilt)
 
+    def apart(self, views: Sequence[View], one: Tilted, other: Tilted) -> float:
+        """KL of two tilts one way and back, nats: the two means of what their logs differ by."""
+        here, there = self.by(views, one), self.by(views, other)
+        step = there.log_weights - here.log_weights
+        return float((there.weights - here.weights) @ step)
+
 
 @dataclass(frozen=True)
 class Weighed:

@@ -22,7 +22,8 @@ from btgm_cli.tuning.path import Path
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.several import SeveralTargets
-from btgm_cli.tuning.strategy import Outcome, Strategy, Tilt
+from btgm_cli.tuning.strategy import Outcome, Strategy
+from btgm_cli.tuning.tilts import Tilt
 from btgm_cli.tuning.views import ViewsTogether
 from btgm_cli.tuning.views_told import ViewsTold, views_told
 from btgm_cli.tuning.visit import Visits
@@ -159,7 +160,7 @@ def solve(
     trace: list[dict[str, Any]] = []
     tilt: Tilt | None = strategy.first(visits)
     while tilt is not None:
-        point = visits.visit(tilt.beta, tilt.enough, of_kl=tilt.of_kl)
+        point = visits.visit(tilt)
         row = _trace_row(len(trace), point)
         tilt = None
         if not hopeless(point):

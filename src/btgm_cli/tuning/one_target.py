@@ -12,7 +12,8 @@ from btgm_cli.tilt import search as second_order
 from btgm_cli.tilt.search import Goal, Quantity, Search
 from btgm_cli.tuning.feasibility import Bound, prospect
 from btgm_cli.tuning.settings import FirstBeta, Tuning
-from btgm_cli.tuning.strategy import UNFINISHED, Outcome, Row, Tilt
+from btgm_cli.tuning.strategy import UNFINISHED, Outcome, Row
+from btgm_cli.tuning.tilts import Tilt
 from btgm_cli.tuning.visit import Visits
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from btgm_cli.core.results import PathPoint, Status
 from btgm_cli.truth.verdict import hopeless, worst
-from btgm_cli.tuning.strategy import Outcome, Row, Tilt
+from btgm_cli.tuning.strategy import Outcome, Row
+from btgm_cli.tuning.tilts import Tilt
 from btgm_cli.tuning.visit import Visits
 
 

@@ -12,6 +12,12 @@ BESIDE = 0.1
 leaves out two of five trainings and every gap is within its error of what it was."""
 
 
+ALIKE = 0.01
+"""nats, KL one way and back: a model of the one tilt stands for the other as it is, acceptance and
+all. What the gap grows by, at most half of that beside a step that has nothing to do with it, is
+measured at the new tilt."""
+
+
 def last_trained(points: list[PathPoint]) -> PathPoint | None:
     """The last of these points that has a training of the flow."""
     return next((point for point in reversed(points) if point.effort.steps), None)

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from btgm_cli.core.results import Moments, PathPoint, Status, Verdict
+from btgm_cli.core.results import PathPoint, Status, Verdict
+from btgm_cli.tuning.tilts import Tilt
 from btgm_cli.tuning.visit import Visits
 
 Row = dict[str, Any]
 
 UNFINISHED = Verdict(Status.UNDERTRAINED, "the search did not end there", ("max_updates", "steps"))
 """On a model that is right for its β, which is not the one that was looked for."""
-
-
-@dataclass(frozen=True)
-class Tilt:
-    """A tilt to visit.
-
-    Args:
-        beta: β.
-        enough: are the errors of these moments small enough?
-        of_kl: is it the KL's error alone that this asks for?
-    """
-
-    beta: float
-    enough: Callable[[Moments], bool] = lambda _: True
-    of_kl: bool = False
 
 
 @dataclass(frozen=True)

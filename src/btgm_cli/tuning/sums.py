@@ -15,7 +15,8 @@ from btgm_cli.truth.references import reference_for
 from btgm_cli.tuning.contradiction import Contradiction
 from btgm_cli.tuning.feasibility import Bound, prospect
 from btgm_cli.tuning.problem import Problem
-from btgm_cli.tuning.strategy import UNFINISHED, Outcome, Row, Tilt
+from btgm_cli.tuning.strategy import UNFINISHED, Outcome, Row
+from btgm_cli.tuning.tilts import Tilt
 from btgm_cli.tuning.visit import Visits
 
 CONSTANT = 1e-6
@@ -75,7 +76,7 @@ class SoughtSum(ABC):
         criterion = self._weighted(weights, cuts)
         reference = self._reference_of(criterion, (*weights, *cuts))
         visits.turn_to(self._problem.f.of(criterion), reference, weights, cuts)
-        return Tilt(beta)
+        return Tilt(beta, stays=self._stays())
 
     def row(self) -> Row:
         """Each wish, its multiplier, and what was reached."""
@@ -119,6 +120,13 @@ class SoughtSum(ABC):
         most = prospect(Goal(Quantity.MEAN, asked), reference).most
         self.f_evals += reference.f_evals
         return most
+
+    def _stays(self) -> bool:
+        """Is the last step so short that the model need not follow?
+
+        It must where its own means are what is asked.
+        """
+        return False
 
     def _judged(self, verdict: Verdict) -> Verdict:
         """The verdict on a run whose last model was found right, and its exact tilt as wished."""

@@ -19,6 +19,7 @@ from btgm_cli.tuned.defence import LEAST_SHARE, Defended
 from btgm_cli.tuning.contradiction import Contradiction
 from btgm_cli.tuning.feasibility import Bound
 from btgm_cli.tuning.problem import Problem
+from btgm_cli.tuning.settled import ALIKE
 from btgm_cli.tuning.sides import contradiction_of
 from btgm_cli.tuning.strategy import Row
 from btgm_cli.tuning.sums import CONSTANT, SoughtSum
@@ -185,13 +186,18 @@ class ViewsTogether(SoughtSum):
         return self._most_of(criterion, (*weights, *cuts), asked)
 
     def _step(self) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-        self.tilted = settle(self._seen.fixed, self.views, self.tilted)
+        before = self.tilted
+        self.tilted = settle(self._seen.fixed, self.views, before)
+        self._step_length = self._seen.fixed.apart(self.views, before, self.tilted)
         spread = self._seen.fixed.features(self.views, self.tilted.cuts).std(0)
         beta = (self.tilted.multipliers.abs() * spread).sum().item()
         if not beta:
             return 0.0, (), ()
         weights = (self.tilted.multipliers / beta).tolist()
         return beta, tuple(weights), tuple(self.tilted.cuts.tolist())
+
+    def _stays(self) -> bool:
+        return self._step_length <= ALIKE
 
     def _weighted(self, weights: tuple[float, ...], cuts: tuple[float, ...]) -> Criterion:
         return Viewed(self._criterion, self.views, (*weights, *cuts))

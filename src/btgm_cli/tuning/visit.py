@@ -11,7 +11,7 @@ import torch
 
 from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.latent_criterion import LatentCriterion
-from btgm_cli.core.results import Effort, Journal, Moments, PathPoint, Progress
+from btgm_cli.core.results import Effort, Journal, PathPoint, Progress
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.truth.evaluation import examine
 from btgm_cli.truth.references import reference_for
@@ -35,6 +35,7 @@ from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.settled import is_beside, last_trained, moved
 from btgm_cli.tuning.surrogate import state_of
 from btgm_cli.tuning.teacher import Teacher
+from btgm_cli.tuning.tilts import Tilt
 from btgm_cli.tuning.training import ASKING, Schedule, Trained, Training, train, warm_share
 from btgm_cli.tuning.watched import Watched
 
@@ -119,10 +120,8 @@ class Visits:
         """
         return f.remembering(self._journal.paid if self._journal else None, *weights)
 
-    def visit(
-        self, beta: float, enough: Callable[[Moments], bool], *, of_kl: bool = False
-    ) -> PathPoint:
-        """Tune at a `strategy.Tilt`, warm-started, and judge it; or take it as finished.
+    def visit(self, tilt: Tilt) -> PathPoint:
+        """Tune at a tilt, warm-started, and judge it; or take it as finished.
 
         Raises:
             SettingError: what the journal has in this place is another tilt.
@@ -131,10 +130,10 @@ class Visits:
         finished = self._journal.points() if self._journal else []
         if index < len(finished):
             point = finished[index]
-            require_same(point, index, (beta, *self.weights), self.settings, self.acceptance)
+            require_same(point, index, (tilt.beta, *self.weights), self.settings, self.acceptance)
             self._take_over(point)
         else:
-            point = self._tune_at(index, beta, enough, of_kl)
+            point = self._tune_at(index, tilt)
             if self._journal:
                 self._journal.add_point(index, point)
         self.points.append(point)
@@ -153,13 +152,11 @@ class Visits:
         if self._teacher and point.effort.steps:
             self._teacher.reach(point.beta)
 
-    def _tune_at(
-        self, index: int, beta: float, enough: Callable[[Moments], bool], of_kl: bool
-    ) -> PathPoint:
-        started = time.perf_counter()
+    def _tune_at(self, index: int, tilt: Tilt) -> PathPoint:
+        started, beta = time.perf_counter(), tilt.beta
         # Nothing to learn at β = 0 while the flow is still the identity.
         untouched = beta == 0 and not last_trained(self.points)
-        trained = Trained() if untouched else self._train(index, beta)
+        trained = Trained() if untouched or tilt.stays else self._train(index, beta)
         paid = list(trained.paid)
         figures = examine(
             self.tuned,
@@ -168,9 +165,9 @@ class Visits:
             self.reference,
             self.settings.n_eval,
             lambda purpose: self.generator(purpose, index),
-            enough,
+            tilt.enough,
             lambda z, f: paid.append((z, f)),
-            of_kl=of_kl,
+            of_kl=tilt.of_kl,
         )
         effort = Effort(
             steps=trained.steps,

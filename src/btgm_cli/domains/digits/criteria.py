@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.latent_criterion import shape_of_x
-from btgm_cli.domains.digits.classifier import load_classifier
+from btgm_cli.domains.digits.classifier import frozen_classifier, logits_of
 from btgm_cli.domains.digits.discriminator import (
     Discriminator,
     require_same_generator,
@@ -36,7 +36,7 @@ class OfClassifier:
     """
 
     def __init__(self, classifier: str = "classifier_mnist") -> None:
-        self.network: nn.Module = load_classifier(classifier).eval().requires_grad_(False)
+        self.network: nn.Module = frozen_classifier(classifier)
         with torch.no_grad():
             self.n_classes = int(self.network(torch.zeros(1, 1, 28, 28)).shape[-1])
 
@@ -50,8 +50,7 @@ class OfClassifier:
 
     def _logits(self, x: Tensor) -> Tensor:
         self.network.to(x.device)
-        logits: Tensor = self.network(x)
-        return logits
+        return logits_of(self.network, x)
 
     def _checked(self, name: str, label: int) -> int:
         if isinstance(label, bool) or label not in range(self.n_classes):

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 LONGEST = 200
@@ -56,6 +57,9 @@ class Command:
     def close(self) -> None:
         """End the process, and what it has started."""
         if self._process:
+            assert self._process.stdin
+            with suppress(BrokenPipeError):  # a line that it ended before reading is still there
+                self._process.stdin.close()
             with self._process as process:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
