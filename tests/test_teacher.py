@@ -70,7 +70,7 @@ def test_the_teacher_shares_nothing_with_the_judge_and_is_charged_once():
     reference = latent_smc(f, derived_generator(0, "smc"), 50, wide=1)
     reference.at(1.0)
     teacher = Teacher(f, 800, lambda *purpose: derived_generator(0, *purpose))
-    training = Training(small_flow(), SETTINGS, Schedule(0.0, 1.0, 60), derived_generator(0))
+    training = Training(small_flow(), SETTINGS, Schedule(0.0, 1.0, 40), derived_generator(0))
     spent = teacher.teach(training, 0)
     assert spent > 800
     assert teacher.reach(1.0) == 0

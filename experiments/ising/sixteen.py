@@ -31,7 +31,6 @@ from btgm_cli.store.tables import write_table
 HERE = Path(__file__).parent
 SIZE, N = 16, 4000
 RUNS = [(coupling, 0) for coupling in (0.2, 0.35, 0.42, 0.440687, 0.48, 0.6)]
-RUNS.append((0.440687, 1))
 LABELS = {
     "energy": "energy of a spin (J)",
     "heat_capacity": "heat capacity of a spin ($k_B$)",

@@ -32,6 +32,9 @@ each particle, beside its fits; one of these moves takes some 100 gradients."""
 WANTED_ACCEPTANCE = 0.8
 """Of trajectories; they are worth most at 0.65 and more (Beskos et al. 2013)."""
 
+SMALLEST_STEP = 1e-4
+"""Of a trajectory, in standard deviations, however little is accepted."""
+
 LEAST, MOST = 2, 10
 """Trajectories at one rung: at least, since f can be forgotten by chance; and before going on
 although the particles remember."""
@@ -112,7 +115,8 @@ class GradientMoves:
             accepted = coins(log_ratio, f.dtype, generator) & torch.isfinite(log_ratio)
             here = end.where(accepted, here)
             share = log_ratio.nan_to_num(-math.inf, -math.inf).clamp(max=0).exp().mean().item()
-            self._step *= math.exp((share - WANTED_ACCEPTANCE) / 2)
+            longer = math.exp((share - WANTED_ACCEPTANCE) / 2)
+            self._step = max(self._step * longer, SMALLEST_STEP)
             forgotten = memory(f, here.f) < MEMORY
             if forgotten and number >= LEAST:
                 break
