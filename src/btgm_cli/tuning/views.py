@@ -61,8 +61,8 @@ class ViewsTogether(SoughtSum):
     """Views on the terms of a sum, met by the exact tilt and told of the tuned model as well.
 
     Draws of the tuned model, and a share of p's, are weighted to the exact tilt, with independent
-    draws after each training: those that λ was solved by do not judge it. With a stochastic
-    decoder they are judged with fresh noise.
+    draws after each visit: those that λ was solved by do not judge it. Where the model stays, λ is
+    solved by all draws of it. With a stochastic decoder they are judged with fresh noise.
 
     Args:
         problem: with a sum as criterion, whose terms the views name.
@@ -110,7 +110,7 @@ class ViewsTogether(SoughtSum):
         self._parts = evaluate(self._remembering(self._problem.f).values, z).cpu()
         values = self._parts[..., self._columns]
         viewpoint = Viewpoint(values, torch.zeros(len(z)).double())
-        self._seen = self._of_p = Seen(viewpoint, values)
+        self._seen = self._of_p = self._of_model = Seen(viewpoint, values)
 
     def _look(self, visits: Visits) -> None:
         proposals = Defended(visits.tuned, LEAST_SHARE)
@@ -129,6 +129,8 @@ class ViewsTogether(SoughtSum):
             self._seen = Seen.joined(parts)
             if self._is_clear(self.exact):
                 break
+        stayed = not visits.points[-1].effort.steps
+        self._of_model = Seen.joined([self._of_model, self._seen]) if stayed else self._seen
 
     def _fresh(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """Of shape (n, 1, k)."""
@@ -187,9 +189,10 @@ class ViewsTogether(SoughtSum):
 
     def _step(self) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
         before = self.tilted
-        self.tilted = settle(self._seen.fixed, self.views, before)
-        self._step_length = self._seen.fixed.apart(self.views, before, self.tilted)
-        spread = self._seen.fixed.features(self.views, self.tilted.cuts).std(0)
+        known = self._of_model.fixed
+        self.tilted = settle(known, self.views, before)
+        self._step_length = known.apart(self.views, before, self.tilted)
+        spread = known.features(self.views, self.tilted.cuts).std(0)
         beta = (self.tilted.multipliers.abs() * spread).sum().item()
         if not beta:
             return 0.0, (), ()
