@@ -30,6 +30,10 @@ CASES = {
     "path": ["model=gaussian", "model.latent_dim=2", "criterion=linear", "target.betas=[0,0.5]"],
     "smc": ["model=gaussian", "model.latent_dim=2", "criterion=first", "target.betas=[0,1,5]"],
     "gan": ["model=gan_mnist", "criterion=log_class4", "target.betas=[0,0.5,1]"],
+    "particles": [
+        *("model=gaussian", "model.latent_dim=2", "criterion=first", "target.betas=[0,1,2]"),
+        *("tuning.gradient=particles", "flow=spline_coupling"),
+    ],
     "several": [
         *("model=gaussian", "model.latent_dim=2", "criterion=sum", "tuning.max_updates=2"),
         *("criterion@criterion.terms.first=linear", "criterion@criterion.terms.second=quadratic"),

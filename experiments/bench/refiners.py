@@ -9,7 +9,7 @@ from torch import Tensor
 
 from btgm_cli.core.latent_criterion import CHUNK, LatentCriterion, evaluate
 from btgm_cli.tilt.bisection import bisect
-from btgm_cli.truth.price import GRADIENT
+from btgm_cli.truth.moves import GRADIENT
 
 SLACK = 1e-6
 """The ε of Azadi et al., which keeps the logarithm of the largest finite."""
@@ -43,7 +43,7 @@ def langevin(
     """n draws z (n, D) by Langevin steps on the energy −log p − f, from p.
 
     z ← z + step/2 ∇(log p + f) + √step ξ, without correction, as many times as `evals` pay for, a
-    gradient counting as `truth.price.GRADIENT` of them.
+    gradient counting as `truth.moves.GRADIENT` of them.
 
     Your GAN is Secretly an Energy-based Model and You Should Use Discriminator Driven Latent
     Sampling (Che et al., 2020), https://arxiv.org/abs/2003.06060.

@@ -24,7 +24,8 @@ from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import PathPoint, Reference, Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
-from btgm_cli.truth.price import GRADIENT, N_BEST, by_rejection, evaluations
+from btgm_cli.truth.moves import GRADIENT
+from btgm_cli.truth.price import N_BEST, by_rejection, evaluations
 from btgm_cli.truth.references import Estimated, latent_smc
 from btgm_cli.tuned.correction import N_PILOT, Correct, Corrector
 from btgm_cli.tuned.model import TunedModel

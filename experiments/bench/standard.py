@@ -20,7 +20,7 @@ from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.tilt.estimates import effective_sample_size, log_mean_weight, pareto_k
-from btgm_cli.truth.price import GRADIENT
+from btgm_cli.truth.moves import GRADIENT
 from btgm_cli.truth.references import latent_smc
 from btgm_cli.truth.smc import POPULATIONS, TemperedSMC
 from btgm_cli.tuned.flows import Flow, InverseAutoregressive, SplineCoupled

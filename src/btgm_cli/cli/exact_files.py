@@ -168,7 +168,7 @@ def _about(question: Question, tilt: Reference, found: Found, trouble: str) -> d
         "verdict": str(Status.UNRELIABLE_REFERENCE if trouble else Status.OK),
         "reason": trouble or found.text,
         "effective_draws": found.effective,
-        **found.figures,
+        **{name: finite_or_none(value) for name, value in found.figures.items()},
     }
 
 

@@ -14,9 +14,11 @@ import torch
 
 from btgm_cli import __version__
 from btgm_cli.cli.job import Job
+from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.results import Figures, Status
 from btgm_cli.core.target import Target
 from btgm_cli.store.tables import finite_or_none
+from btgm_cli.truth.references import Estimated
 from btgm_cli.tuning import TuneResult
 
 
@@ -47,6 +49,7 @@ def summary(
         **{name: finite_or_none(value) for name, value in _extremes(figures).items()},
         "rows_without_reference": sum(not each.reference.reliable for each in figures),
         "f_evals": result.f_evals,
+        "smc_gradients": _gradients(result.reference),
         "wall_seconds": round(seconds, 1),
         "seed": problem.seed,
         "device": str(problem.device),
@@ -71,6 +74,13 @@ def command(job: Job, result: TuneResult, path: Path) -> str:
     changed = {item.partition("=")[0] for item in result.remedy.split()}
     kept = [item for item in job.overrides if item.partition("=")[0] not in changed]
     return shlex.join(["btgm", "run", *kept, *result.remedy.split()])
+
+
+def _gradients(reference: ReferenceSource) -> int | None:
+    """Gradients of f behind the SMC, 0 where its moves follow none; None where none has run."""
+    if isinstance(reference, Estimated) and reference.has_climbed:
+        return reference.smc.gradients
+    return None
 
 
 def _reached(last: Figures) -> dict[str, float]:

@@ -46,6 +46,7 @@ class Climbed:
         each = [self._run(index, run, size // runs + (run < size % runs)) for run in range(runs)]
         about = {
             "effective": sum(part.about["effective"] for part in each),
+            "log_z": _log_mean([part.about["log_z"] for part in each]),
             "log_z_se": max(part.about["log_z_se"] for part in each),
             "reliable": min(part.about["reliable"] for part in each),
         }
@@ -67,6 +68,7 @@ class Climbed:
         worth = _subsampled(tilt.ess, n, smc.pool(self._beta)[0].f.numel())
         about = {
             "effective": worth,
+            "log_z": tilt.log_z,
             "log_z_se": tilt.log_z_se,
             "reliable": float(tilt.reliable),
         }
@@ -89,7 +91,8 @@ class Climbed:
         error = max(about["log_z_se"] for about in abouts)
         trouble = "" if all(about["reliable"] for about in abouts) else why_unreliable(error)
         text = f"worth {worth:,.0f} independent draws, by the spread of the populations"
-        return Found(worth, {}, text, trouble)
+        figures = {"log_z": _log_mean([about["log_z"] for about in abouts]), "log_z_se": error}
+        return Found(worth, figures, text, trouble)
 
     def _smc(
         self, index: int, run: int, n: int, generator: torch.Generator
@@ -99,6 +102,12 @@ class Climbed:
             return self._climbed, self._climbed.f_evals
         each = max(SMC_PARTICLES, math.ceil(n / POPULATIONS))
         return latent_smc(self._f, generator, each), 0
+
+
+def _log_mean(log_z: Sequence[float]) -> float:
+    """Of the SMCs' estimates of Z, each of which is unbiased, nats."""
+    highest = max(log_z)
+    return highest + math.log(sum(math.exp(each - highest) for each in log_z) / len(log_z))
 
 
 def _subsampled(worth: float, n: int, of: int) -> float:

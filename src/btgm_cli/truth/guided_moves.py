@@ -49,6 +49,8 @@ class GuidedMoves:
             there is.
     """
 
+    gradients = 0
+
     def __init__(self, model: GenerativeModel, seen: Particles | None = None) -> None:
         self._model = model
         self._plain = CrankNicolson(model, PLAIN)

@@ -28,9 +28,17 @@ One as narrow as they are never proposes the tails that they have not found yet:
 
 WANTED_ACCEPTANCE = 0.25
 
+GRADIENT = 3
+"""A gradient costs about as much as three evaluations without one."""
+
 
 class Moves(Protocol):
-    """Moves at one β, until the particles have forgotten where they started."""
+    """Moves at one β, until the particles have forgotten where they started.
+
+    Those that follow f's gradient count in `gradients` how often they have asked for it.
+    """
+
+    gradients: int
 
     def __call__(
         self,
@@ -84,6 +92,8 @@ class CrankNicolson:
         model: the frozen generator, whose latent space this is.
         most: moves at one rung before going on although the particles remember.
     """
+
+    gradients = 0
 
     def __init__(self, model: GenerativeModel, most: int = 15) -> None:
         self._model, self._most = model, most

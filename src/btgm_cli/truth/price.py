@@ -15,11 +15,9 @@ import torch
 from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.latent_criterion import LatentCriterion
 from btgm_cli.core.results import Effort, PathPoint, Status
+from btgm_cli.truth.moves import GRADIENT
 from btgm_cli.truth.references import Estimated, latent_smc
 from btgm_cli.truth.smc import TemperedSMC
-
-GRADIENT = 3
-"""A gradient costs about as much as three evaluations without one."""
 
 N_BEST = 1000
 """Draws of the exact tilt whose largest f stands for the largest f there is."""

@@ -20,7 +20,9 @@ from btgm_cli.core.results import Paid, Particles, Reference
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.tilt.bisection import bisect
 from btgm_cli.tilt.estimates import importance_reference, systematic
+from btgm_cli.truth.gradient_moves import WIDE, GradientMoves, has_cheap_gradient
 from btgm_cli.truth.guided_moves import GuidedMoves
+from btgm_cli.truth.moves import Moves
 from btgm_cli.truth.smc import POPULATIONS, TemperedSMC
 
 LARGEST_K = 0.5
@@ -165,9 +167,14 @@ def latent_smc(
     generator: torch.Generator,
     particles: int,
     start: Particles | None = None,
+    wide: int = WIDE,
 ) -> TemperedSMC:
-    """The tempered SMC of f̂ in the latent space of its model; arguments as of `TemperedSMC`."""
-    moves = GuidedMoves(f.model, start)
+    """The tempered SMC of f̂ in the latent space of its model; arguments as of `TemperedSMC`.
+
+    Its moves follow f's gradient where that is cheap and the space has `wide` dimensions or more.
+    """
+    follows = f.model.latent_dim >= wide and has_cheap_gradient(f, generator.device)
+    moves: Moves = GradientMoves(f) if follows else GuidedMoves(f.model, start)
     return TemperedSMC(
         f.model, lambda z: evaluate(f, z), moves, generator, particles=particles, start=start
     )

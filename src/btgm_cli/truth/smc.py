@@ -17,7 +17,7 @@ from torch import Tensor
 
 from btgm_cli.core.results import Particles, Reference
 from btgm_cli.tilt.estimates import few_repeats, systematic
-from btgm_cli.truth.moves import Moves, ParticleCriterion, memory
+from btgm_cli.truth.moves import GRADIENT, Moves, ParticleCriterion, memory
 from btgm_cli.truth.stepping import safe_step, tame_step
 
 POPULATIONS = 8
@@ -45,7 +45,7 @@ class Rung:
         z: particles, shape (R, N, D): R populations of N, equally weighted.
         f: criterion on them, shape (R, N).
         log_z: log Z(β) of each population, shape (R,), nats.
-        f_evals: criterion evaluations spent up to here.
+        f_evals: criterion evaluations spent up to here, gradients among them.
         memory: correlation of the particles' f before and after the moves, the largest of all
             rungs up to here. Where modes lie apart particles stay in theirs, and yet forget f.
     """
@@ -125,17 +125,27 @@ class TemperedSMC:
         self._f, self._moves, self._generator = f, moves, generator
         self._particles = particles
         self._asked: list[Particles] = []
-        self.f_evals = 0
+        self._valued = 0
         if start is None or len(start.f) < populations * particles:
             z = p.sample_prior(populations * particles, generator)
             start = Particles(z, self._evaluate(z))
         else:
-            self.f_evals = len(start.f)
+            self._valued = len(start.f)
         self.unusable = (~torch.isfinite(start.f)).double().mean().item()
         each = len(start.f) // populations
         z = start.z[: populations * each].view(populations, each, -1)
         first = start.f[: populations * each].view(populations, each).double()
         self.ladder = [Rung(0.0, z, first, first.new_zeros(populations), self.f_evals)]
+
+    @property
+    def f_evals(self) -> int:
+        """Criterion evaluations spent so far; a gradient counts as `GRADIENT` of them."""
+        return self._valued + GRADIENT * self.gradients
+
+    @property
+    def gradients(self) -> int:
+        """Gradients of f that the moves have followed so far."""
+        return self._moves.gradients
 
     def at(self, beta: float) -> Reference:
         """The tilt at β: moments, KL and log Z in nats, with errors from the populations.
@@ -257,7 +267,7 @@ class TemperedSMC:
         return Particles(z[left], f[left])
 
     def _evaluate(self, z: Tensor) -> Tensor:
-        self.f_evals += z.shape[0]
+        self._valued += z.shape[0]
         return self._f(z).double()
 
     def _asked_of_moves(self, z: Tensor) -> Tensor:

@@ -217,7 +217,7 @@ def _remedy(verdict: Verdict, settings: Tuning) -> str:
     if not verdict.to_raise:
         return "check the criterion for NaN or infinite values, or lower tuning.learning_rate"
     names = verdict.to_raise
-    if settings.gradient is Gradient.SURROGATE and "steps" in names:
+    if settings.gradient in (Gradient.SURROGATE, Gradient.PARTICLES) and "steps" in names:
         names = ("n_learn", *names)
     return " ".join(f"tuning.{name}={2 * getattr(settings, name)}" for name in names)
 

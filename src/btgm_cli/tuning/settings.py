@@ -16,6 +16,7 @@ class Gradient(StrEnum):
     SURROGATE = "surrogate"
     REPARAMETRISED = "reparametrised"
     SCORE = "score"
+    PARTICLES = "particles"
 
 
 class FirstBeta(StrEnum):
@@ -38,10 +39,13 @@ class Tuning:
         anneal: share of the steps over which β moves from the last value to the new one.
         gradient: surrogate learns f from its values first, and the flow follows what was learned;
             it takes a tenth of the evaluations, and needs learned acceptance. reparametrised
-            follows ∇f̂ (Eq. 9); score descends the same loss by values of f alone. auto is
+            follows ∇f̂ (Eq. 9); score descends the same loss by values of f alone. particles
+            climbs to the tilt by a tempered SMC, of `n_learn` particles and none of the
+            reference's, and fits the flow to them by maximum likelihood: where the tilt has many
+            modes, and a flow that can be inverted in one pass (flow=spline_coupling). auto is
             surrogate; where all draws are accepted it is reparametrised, or score where f has no
             gradient.
-        n_learn: draws at each β whose f the surrogate asks for.
+        n_learn: draws at each β whose f the surrogate asks for, or particles.
         f_samples: draws of x for each z behind f̂ (Eq. 10); null is 1, or 64 for a stochastic
             decoder.
         average: share of the steps, the last ones, whose weights are averaged into the result.

@@ -1,6 +1,7 @@
 """Training q̂ at one β: minimize L(β) = KL(q̂‖p) − β E_q̂ f (Eq. 9).
 
-By reparametrised gradients of f or of what is learned of it, or by the score.
+By reparametrised gradients of f or of what is learned of it, or by the score. Or, where there are
+draws of the tilt, minimize KL(q_β‖q̂) on these.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from btgm_cli.core.contracts import GenerativeModel
 from btgm_cli.tuned.flows import Flow
+from btgm_cli.tuned.regression import Pairs, some
 from btgm_cli.tuning.settings import Gradient, Tuning
 
 MAX_GRADIENT_NORM = 10.0
@@ -58,6 +60,9 @@ class Seen:
         return rows[:, :-1], rows[:, -1]
 
 
+ASKING = (Gradient.REPARAMETRISED, Gradient.SCORE)
+"""What asks f itself of every batch."""
+
 FULL_RATE_MOVE = 0.2
 """A warm start whose β moves by at least this share trains at the full learning rate."""
 
@@ -93,6 +98,8 @@ class Training:
         settings: the learning rate.
         schedule: how many steps the rate is spread over.
         generator: of the batches.
+
+    Where `data` are given, draws of the tilt with their f, it is these that the flow is fitted to.
     """
 
     def __init__(
@@ -104,6 +111,7 @@ class Training:
         # The mean of the weights over the last steps removes the noise of single batches.
         self.average = AveragedModel(flow, avg_fn=_running_mean)
         self.seen = Seen()
+        self.data: Pairs | None = None
         self.step = 0
         self.finite = True
 
@@ -190,9 +198,13 @@ def take_step(
     f: OfLatent, training: Training, beta: float, settings: Tuning
 ) -> tuple[float, float]:
     """One Adam step on L(β), in place; returns the batch's KL (nats) and mean of f."""
-    z0 = f.model.sample_prior(settings.batch_size, training.generator)
-    loss = score_loss if settings.gradient is Gradient.SCORE else reparametrised_loss
-    batch = loss(f, training.flow, z0, beta)
+    if training.data is not None:
+        of_tilt = some(training.data, settings.batch_size, training.generator)
+        batch = likelihood_loss(f.model, training.flow, *of_tilt)
+    else:
+        z0 = f.model.sample_prior(settings.batch_size, training.generator)
+        loss = score_loss if settings.gradient is Gradient.SCORE else reparametrised_loss
+        batch = loss(f, training.flow, z0, beta)
     training.optimizer.zero_grad()
     batch.loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(training.flow.parameters(), MAX_GRADIENT_NORM)
@@ -200,7 +212,7 @@ def take_step(
     if training.finite:
         training.optimizer.step()
         training.rate.step()
-        if settings.gradient is not Gradient.SURROGATE:  # whose values are not those of f
+        if settings.gradient in ASKING:
             training.seen.add(batch.z, batch.f)
     return batch.log_ratio.mean().item(), batch.f.mean().item()
 
@@ -241,6 +253,14 @@ def score_loss(f: OfLatent, flow: Flow, z0: Tensor, beta: float) -> Batch:
     back, log_det = flow.inverse(z)
     log_q = f.model.prior_log_prob(back) - log_det
     return Batch((advantage * log_q).mean(), z, log_ratio, values)
+
+
+def likelihood_loss(model: GenerativeModel, flow: Flow, z: Tensor, f: Tensor) -> Batch:
+    """−log q̂ on draws z (n, D) of the tilt with f (n,): KL(q_β‖q̂) but for a constant."""
+    z0, log_det = flow.inverse(z)
+    log_q = model.prior_log_prob(z0) - log_det
+    log_ratio = log_q.detach() - model.prior_log_prob(z)
+    return Batch(-log_q.mean(), z, log_ratio, f)
 
 
 def warm_share(moved: float) -> float:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -35,8 +34,10 @@ from btgm_cli.tuning.resumed import require_same
 from btgm_cli.tuning.settings import Gradient, Tuning
 from btgm_cli.tuning.settled import is_beside, last_trained, moved
 from btgm_cli.tuning.surrogate import state_of
+from btgm_cli.tuning.teacher import Teacher
 from btgm_cli.tuning.tilts import Tilt
-from btgm_cli.tuning.training import Schedule, Trained, Training, train, warm_share
+from btgm_cli.tuning.training import ASKING, Schedule, Trained, Training, train, warm_share
+from btgm_cli.tuning.watched import Watched
 
 Numbers = tuple[float, ...]
 
@@ -71,8 +72,9 @@ class Visits:
         self.weights: Numbers = ()
         self._multiplying = 0
         self.points: list[PathPoint] = []
-        self._passes, self._journal, self._observe = passes, journal, observe
+        self._journal, self._watched = journal, Watched(passes, journal, observe)
         self._known = self._known_of_prior()
+        self._teacher = self._teacher_of_tilts()
         self._asked: list[Pairs] = []
         self._of_p: list[Pairs] = []
 
@@ -107,6 +109,7 @@ class Visits:
         self.f, self._reference = f, reference
         self.weights, self._multiplying = (*weights, *cuts), len(weights)
         self._known, self._asked, self._of_p = self._known_of_prior(), [], []
+        self._teacher = self._teacher_of_tilts()
 
     def remembering(self, f: LatentCriterion, *weights: float) -> LatentCriterion:
         """F, evaluated once alone where the journal keeps what has been paid for.
@@ -146,6 +149,8 @@ class Visits:
             self.acceptance.load_state_dict(point.acceptance_state)
             self._known.charged |= self.acceptance.beta.item() == point.beta != 0
         self.reference.at(point.beta)  # what it spends depends on what it has been asked
+        if self._teacher and point.effort.steps:
+            self._teacher.reach(point.beta)
 
     def _tune_at(self, index: int, tilt: Tilt) -> PathPoint:
         started, beta = time.perf_counter(), tilt.beta
@@ -186,14 +191,18 @@ class Visits:
         training, settings = self._training(index, beta)
         if self.acceptance and self._learns_first:
             return self._learn_first(self.acceptance, index, training, settings)
-        if checkpoint := self._checkpoint(index):
+        if checkpoint := self._watched.checkpoint(index):
             training.load(checkpoint)
-        on_step, save = self._observers(index, training.schedule)
-        train(self.f, training, settings, on_step=on_step, save=save)
-        evals = training.step * settings.batch_size
+        on_step, save = self._watched.observers(index, training.schedule)
+        evals = self._teacher.teach(training, index) if self._teacher else 0
+        if training.finite:
+            train(self.f, training, settings, on_step=on_step, save=save)
+        evals += training.step * settings.batch_size if settings.gradient in ASKING else 0
         if self.acceptance:
             self.acceptance.open()
-        followed = 0 if settings.gradient is Gradient.SCORE else evals
+        followed = evals if settings.gradient is Gradient.REPARAMETRISED else 0
+        if self._teacher and training.finite:
+            evals += self._teacher.examine(training, index)
         if self.acceptance and training.finite:
             evals += self._fit(self.acceptance, index, training)
         return Trained(training.step, evals, followed, training.finite)
@@ -219,10 +228,10 @@ class Visits:
             settings,
             lambda *purpose: self.generator(*purpose, index),
         )
-        if checkpoint := self._checkpoint(index):
+        if checkpoint := self._watched.checkpoint(index):
             lesson.load(checkpoint)
         acceptance.open()
-        lesson.run(*self._observers(index, training.schedule))
+        lesson.run(*self._watched.observers(index, training.schedule))
         paid = (*settled, *lesson.paid)
         if training.finite:
             paid = (*paid, self._calibrated(acceptance, self.generator("acceptance", index)))
@@ -257,6 +266,12 @@ class Visits:
         f = self.remembering(self.f, *self.weights)
         return KnownOfPrior(f, lambda: self.generator("acceptance", "prior"))
 
+    def _teacher_of_tilts(self) -> Teacher | None:
+        if self.settings.gradient is not Gradient.PARTICLES:
+            return None
+        f = self.remembering(self.f, *self.weights)
+        return Teacher(f, self.settings.n_learn, self.generator)
+
     def _training(self, index: int, beta: float) -> tuple[Training, Tuning]:
         """A fresh training of the flow, and its settings."""
         settings, last = self.settings, last_trained(self.points)
@@ -267,27 +282,6 @@ class Visits:
             settings = replace(settings, learning_rate=settings.learning_rate * warm_share(step))
         generator = self.generator("training", index)
         return Training(self.flow, settings, schedule, generator), settings
-
-    def _checkpoint(self, index: int) -> dict[str, Any] | None:
-        """Where an interrupted training of this point stood."""
-        return self._journal.training_state(index) if self._journal else None
-
-    def _observers(
-        self, index: int, schedule: Schedule
-    ) -> tuple[Callable[[int, float, float], None], Callable[[dict[str, Any]], None]]:
-        """What a training tells, and where it keeps its checkpoints."""
-
-        def on_step(step: int, kl: float, mean: float) -> None:
-            if self._observe:
-                planned = self._passes
-                told = Progress(index, schedule.beta, step, schedule.steps, kl, mean, planned)
-                self._observe(told)
-
-        def save(state: dict[str, Any]) -> None:
-            if self._journal:
-                self._journal.save_training_state(index, state)
-
-        return on_step, save
 
     def generator(self, *purpose: object) -> torch.Generator:
         """For one purpose, such as that of one visit."""

@@ -12,7 +12,8 @@ from enum import StrEnum
 
 from btgm_cli.core.target import Target
 from btgm_cli.truth.evaluation import MOST_ROUNDS
-from btgm_cli.truth.price import GRADIENT, SMC_PARTICLES, by_rejection
+from btgm_cli.truth.moves import GRADIENT
+from btgm_cli.truth.price import SMC_PARTICLES, by_rejection
 from btgm_cli.truth.smc import POPULATIONS, RUNG_ESS
 from btgm_cli.tuning.fitting import N_CALIBRATE, N_GUARD, N_PRIOR, N_SCREENED, N_SIFTED, STEPS
 from btgm_cli.tuning.learning import FIRST, LATER
@@ -130,8 +131,11 @@ class Plan:
         if settings.gradient is Gradient.SURROGATE:
             each = settings.n_learn + N_SIFTED
             return self.judged + self.of_prior + self.trainings * each
-        weight = 1 if settings.gradient is Gradient.SCORE else GRADIENT
-        spent = self.judged + weight * self.steps * settings.batch_size
+        if settings.gradient is Gradient.PARTICLES:
+            spent = self.judged + self.trainings * settings.n_learn
+        else:
+            weight = 1 if settings.gradient is Gradient.SCORE else GRADIENT
+            spent = self.judged + weight * self.steps * settings.batch_size
         if settings.min_acceptance_rate < 1:
             spent += N_PRIOR + self.trainings * (N_GUARD + N_SIFTED + N_SCREENED)
         return spent
@@ -168,6 +172,8 @@ def ways(seen: Sight, plan: Plan, pace: Pace) -> list[Way]:
     smc = climb(seen) / SMC_SHARE
     rejection = by_rejection(1.0, seen.log_rejection, 0.0)
     before, draw = plan.evaluations, 1 / TUNED_SHARE
+    if plan.settings.gradient is Gradient.PARTICLES:
+        before += climb(seen) * plan.settings.n_learn
     if not seen.clear:  # the reference climbs, and tuning learns from what that meets
         before += climb(seen) * plan.settings.n_particles
     return [

@@ -26,6 +26,8 @@ class Exchanges:
     symmetric.
     """
 
+    gradients = 0
+
     def __init__(self, aggregates: Aggregates) -> None:
         self._rows = aggregates.rows
         # An aggregate of a week with n households has probability 1 / (n (n − 1) …), in order.
