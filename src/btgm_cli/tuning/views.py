@@ -115,10 +115,8 @@ class ViewsTogether(SoughtSum):
 
     def _look(self, visits: Visits) -> None:
         proposals = Defended(visits.tuned, LEAST_SHARE)
-        n, trainings = (
-            self._problem.settings.n_eval,
-            sum(bool(p.effort.steps) for p in visits.points),
-        )
+        n = self._problem.settings.n_eval
+        trainings = sum(point.effort.steps > 0 for point in visits.points)
         self._looks += 1
         parts: list[Seen] = []
         while len(parts) < MOST_ROUNDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from btgm_cli.domains.simulators.fitted import (
 )
 from btgm_cli.domains.simulators.kept import KeptMoments, KeptUnits, place_of_simulator
 from btgm_cli.domains.simulators.learned import with_learned_summary
-from btgm_cli.domains.simulators.made import keep, place_of, recalled
+from btgm_cli.domains.simulators.made import StoredT, keep, place_of, recalled
 from btgm_cli.domains.simulators.model import Parameters, Simulated
 from btgm_cli.domains.simulators.neural import NeuralRounds, Trained
 from btgm_cli.domains.simulators.simulator import prior_draws
@@ -188,26 +189,39 @@ class Fit:
                 "density add up over them; choose synthetic, whose mean statistics are normal then"
             )
             raise SettingError("criterion.method", str(self.method), expected)
-        place = place_of_simulator(model.simulator, self.folder)
-        path = place_of(place, NeuralRounds.about(units, self.simulations, seed))
-        found = recalled(path, Trained)
-        if found is None:
-            kept = KeptUnits(model.simulator, path.with_name(f"{path.stem}_units.npz"))
-            found = NeuralRounds(model, kept, units, self.simulations, seed).run()
-            keep(path, found)
-            kept.remove()
+        about = NeuralRounds.about(units, self.simulations, seed)
+
+        def run(kept: KeptUnits) -> Trained:
+            return NeuralRounds(model, kept, units, self.simulations, seed).run()
+
+        found = self._from_units(model, about, Trained, run)
         return FittedDensity(model, found, units, self.simulations)
 
     def _by_critics(self, model: Parameters, units: Tensor, seed: int) -> FittedCritic:
-        place = place_of_simulator(model.simulator, self.folder)
-        path = place_of(place, AdversarialRounds.about(units, self.simulations, seed))
-        found = recalled(path, Equilibrium)
+        about = AdversarialRounds.about(units, self.simulations, seed)
+
+        def run(kept: KeptUnits) -> Equilibrium:
+            return AdversarialRounds(model, kept, units, self.simulations, seed).run()
+
+        found = self._from_units(model, about, Equilibrium, run)
+        return FittedCritic(model, found, self.simulations)
+
+    def _from_units(
+        self,
+        model: Parameters,
+        about: tuple[object, ...],
+        kind: type[StoredT],
+        run: Callable[[KeptUnits], StoredT],
+    ) -> StoredT:
+        """What all rounds leave, from where it is kept, or by simulations kept until they end."""
+        path = place_of(place_of_simulator(model.simulator, self.folder), about)
+        found = recalled(path, kind)
         if found is None:
             kept = KeptUnits(model.simulator, path.with_name(f"{path.stem}_units.npz"))
-            found = AdversarialRounds(model, kept, units, self.simulations, seed).run()
+            found = run(kept)
             keep(path, found)
             kept.remove()
-        return FittedCritic(model, found, self.simulations)
+        return found
 
 
 def _parameters_of(model: GenerativeModel) -> Parameters:
