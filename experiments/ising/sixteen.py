@@ -3,13 +3,14 @@
     python experiments/ising/sixteen.py [FOLDER]
 
 `btgm sample … method=smc` for each coupling; what is in FOLDER is not made again. Particles are
-not independent: errors are those of as many draws as their populations' spread tells.
+not independent, but their eight populations are: errors are by leaving out one at a time.
 """
 
 import json
 import math
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from btgm_cli.report import save
 from btgm_cli.report.markdown import Row
 from btgm_cli.report.style import MUTED, REFERENCE, SMALL, TITLE, TUNED, column, in_house_style
 from btgm_cli.store.tables import write_table
+from btgm_cli.tilt.estimates import jackknife
 
 HERE = Path(__file__).parent
 SIZE, N = 16, 4000
@@ -54,15 +56,11 @@ def row_of(file: Path, coupling: float, seed: int) -> Row:
     model = IsingField(SIZE, coupling=coupling)
     about = json.loads(file.with_suffix(".json").read_text())
     with np.load(file) as held:
-        x = torch.from_numpy(held["x"])
+        x, population = (torch.from_numpy(held[name]) for name in ("x", "population"))
     spins = drawn(x, derived_generator(seed, "sixteen", coupling))
-    bond, total = bonds(spins, SIZE).double(), spins.sum(-1).double()
-    found = States(model, bond, total, torch.zeros(len(x))).measured(weighted=False)
-    wider = math.sqrt(len(x) / about["effective_draws"])
-    told = {
-        name: value * wider if name.endswith("_se") else value
-        for name, value in asdict(found).items()
-    }
+    states = States(
+        model, bonds(spins, SIZE).double(), spins.sum(-1).double(), torch.zeros(len(x))
+    )
     exact = kaufman(SIZE, coupling)
     return {
         "coupling": coupling,
@@ -72,12 +70,31 @@ def row_of(file: Path, coupling: float, seed: int) -> Row:
         "log_z_se": about["log_z_se"],
         "log_z_exact": exact.log_z,
         "mean_field_gap": exact.log_z - mean_field(SIZE, coupling),
-        **told,
+        **told(states, population, math.sqrt(len(x) / about["effective_draws"])),
         "energy_exact": exact.energy,
         "heat_capacity_exact": exact.heat_capacity,
         "effective": about["effective_draws"],
         "f_evals": about["criterion_evaluations"],
     }
+
+
+def told(states: States, population: torch.Tensor, wider: float) -> Row:
+    """What states tell, with errors by populations (n,), and the heat capacity's by draws.
+
+    As many independent draws as f's mean is worth, `wider` by its root, do not tell how far a
+    variance errs: what draws of a population have in common counts there as well.
+    """
+    found = asdict(states.measured(weighted=False))
+    by_draws = found["heat_capacity_se"] * wider
+    for name in ("energy", "heat_capacity", "magnetization", "up"):
+        found[f"{name}_se"] = jackknife(partial(left, states, name), population)
+    return {**found, "heat_capacity_se_by_draws": by_draws}
+
+
+def left(states: States, name: str, kept: torch.Tensor) -> float:
+    """One figure of the states that are kept (n,)."""
+    some = States(states.model, states.bond[kept], states.total[kept], states.log_weights[kept])
+    return asdict(some.measured(weighted=False))[name]
 
 
 @in_house_style

@@ -60,7 +60,8 @@ def own_energy(stretch: Tensor, linear: float, quadratic: float, quartic: float)
 
 def stretch_of(x: Tensor) -> Tensor:
     """δ = 2 (d − 1.5) of x (n, 76), shape (n,)."""
-    return 2 * ((x[:, 0:2] - x[:, 2:4]).norm(dim=-1) - MIDDLE)
+    distance: Tensor = (x[:, 0:2] - x[:, 2:4]).norm(dim=-1)
+    return 2 * (distance - MIDDLE)
 
 
 class _Repulsion(torch.autograd.Function):
