@@ -98,7 +98,7 @@ def test_what_a_dear_climb_has_asked_for_is_told_too(monkeypatch, most):
 
     f = LatentCriterion(MODEL, dear)
     teacher = Teacher(f, 400, lambda *purpose: derived_generator(0, *purpose))
-    training = Training(small_flow(), SETTINGS, Schedule(0.0, 1.0, 40), derived_generator(0))
+    training = Training(small_flow(), SETTINGS, Schedule(0.0, 0.4, 40), derived_generator(0))
     spent = teacher.teach(training, 0)
     assert teacher.examine(training, 0) == 400
     z, values = training.seen.pairs()
