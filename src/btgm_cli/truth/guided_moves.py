@@ -33,9 +33,10 @@ PLAIN = 3
 MOST = 5
 """Proposals at one rung before going on although the particles remember."""
 
-PATIENT, REMEMBERED = 20, 0.4
+PATIENT, REMEMBERED = 40, 0.4
 """So many where the particles remember more than this: soon after, at 0.5, the SMC is not reliable
-any more, and no later rung makes it so again."""
+any more, and no later rung makes it so again. Under a discriminator that s knows to 2.3 nats of βf
+one proposal in six is accepted; 5 leave a memory of 0.63, 15 one of 0.41."""
 
 INNER, INNER_MEMORY = 60, 0.05
 """Moves under s behind each proposal, at most; fewer where they have forgotten by then."""
