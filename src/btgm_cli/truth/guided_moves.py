@@ -33,6 +33,10 @@ PLAIN = 3
 MOST = 5
 """Proposals at one rung before going on although the particles remember."""
 
+PATIENT, REMEMBERED = 20, 0.4
+"""So many where the particles remember more than this: soon after, at 0.5, the SMC is not reliable
+any more, and no later rung makes it so again."""
+
 INNER, INNER_MEMORY = 60, 0.05
 """Moves under s behind each proposal, at most; fewer where they have forgotten by then."""
 
@@ -80,9 +84,10 @@ class GuidedMoves:
         if memory(f_start, f) < MEMORY:
             return z, f
         guide, fitted = self._learned(pool, beta, len(z), generator), FittedNormal.of(z)
-        for _ in range(MOST):
+        for number in range(1, PATIENT + 1):
             z, f = self._far(guide, beta, fitted, z, f, asked, generator)
-            if memory(f_start, f) < MEMORY:
+            remembered = memory(f_start, f)
+            if remembered < MEMORY or (number >= MOST and remembered <= REMEMBERED):
                 break
         return z, f
 
