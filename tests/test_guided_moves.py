@@ -72,33 +72,6 @@ def test_what_was_learned_is_followed(far_only):
     assert missed.std() < 0.3
 
 
-@pytest.mark.parametrize(
-    ("remembered", "proposals"),
-    [(0.05, 1), (0.3, guided_moves.MOST), (0.45, guided_moves.PATIENT)],
-)
-def test_more_is_proposed_where_a_rung_would_be_unreliable(
-    far_only, monkeypatch, remembered, proposals
-):
-    """Not where particles remember little, and at most so often."""
-    monkeypatch.setattr(guided_moves, "MEMORY", 0.1)
-    monkeypatch.setattr(guided_moves, "STEPS", 2)
-    generator, asked = torch.Generator().manual_seed(5), []
-
-    def counted(z):
-        asked.append(len(z))
-        return f(z)
-
-    z = exact_draws(80, generator)
-    start = torch.full((80,), BETA, dtype=torch.double)
-    moves = GuidedMoves(Gaussian(DIM))
-    monkeypatch.setattr(moves, "_plain", lambda beta, z, f, *_: (z, f))
-    # The first look, before any proposal, is at what plain moves have left.
-    looks = iter([0.5])
-    monkeypatch.setattr(guided_moves, "memory", lambda *_: next(looks, remembered))
-    moves(BETA, z, start, counted, generator)
-    assert len(asked) == proposals
-
-
 def rough(x):
     """Ripples along one direction, which moves of any length cross blindly."""
     return 3 * torch.cos(3 * x[:, 0]) + x[:, 1]

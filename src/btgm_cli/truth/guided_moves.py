@@ -33,11 +33,6 @@ PLAIN = 3
 MOST = 5
 """Proposals at one rung before going on although the particles remember."""
 
-PATIENT, REMEMBERED = 40, 0.4
-"""So many where the particles remember more than this: soon after, at 0.5, the SMC is not reliable
-any more, and no later rung makes it so again. Under a discriminator that s knows to 2.3 nats of βf
-one proposal in six is accepted; 5 leave a memory of 0.63, 15 one of 0.41."""
-
 INNER, INNER_MEMORY = 60, 0.05
 """Moves under s behind each proposal, at most; fewer where they have forgotten by then."""
 
@@ -85,10 +80,9 @@ class GuidedMoves:
         if memory(f_start, f) < MEMORY:
             return z, f
         guide, fitted = self._learned(pool, beta, len(z), generator), FittedNormal.of(z)
-        for number in range(1, PATIENT + 1):
+        for _ in range(MOST):
             z, f = self._far(guide, beta, fitted, z, f, asked, generator)
-            remembered = memory(f_start, f)
-            if remembered < MEMORY or (number >= MOST and remembered <= REMEMBERED):
+            if memory(f_start, f) < MEMORY:
                 break
         return z, f
 
