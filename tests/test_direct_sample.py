@@ -5,6 +5,7 @@ import math
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from btgm_cli.core.results import Particles
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.tilt.estimates import jackknife
 from btgm_cli.truth.climbing import Climbed
 from btgm_cli.truth.rejection import Rejection
 from btgm_cli.tuning.choice import aim, cheapest, from_here, yet_to_pay
@@ -54,7 +56,8 @@ def mean_and_error(draws, worth=None):
 def test_exact_draws_are_written_with_what_they_are_worth(here, method, capsys):
     assert main([*QUADRATIC, "n=1500", f"method={method}", "out=d.npz"]) == 0
     held, about = arrays("d.npz"), json.loads((here / "d.json").read_text())
-    assert set(held) == {"x", "z", "log_q", "log_weight", "f"}
+    further = {"population"} if method == "smc" else set()
+    assert set(held) == {"x", "z", "log_q", "log_weight", "f"} | further
     assert held["x"].shape == held["z"].shape == (1500, DIM)
     assert (held["log_weight"] == 0).all()
     # The tilt of N(0, I) by −|x|²/2 at β = 1 is N(0, I/2), with E f = −3/4.
@@ -69,6 +72,14 @@ def test_exact_draws_are_written_with_what_they_are_worth(here, method, capsys):
     told = capsys.readouterr().out
     assert f"method={method}: as asked" in told
     assert about["reason"] in told
+
+
+@slow
+def test_populations_are_a_column_of_parquet_too(here):
+    pytest.importorskip("pyarrow")
+    asked = [*QUADRATIC, "n=300", "method=smc", "tuning.n_particles=800"]
+    assert main([*asked, "out=d.parquet"]) == 0
+    assert set(pd.read_parquet("d.parquet")["population"]) == set(range(8))
 
 
 def test_a_bound_that_is_raised_leaves_no_trace():
@@ -132,6 +143,11 @@ def test_several_smc_are_worth_the_sum_and_no_more_than_their_draws():
     # In random order, so that a few of them are as good as any.
     mean, error = mean_and_error(part.draws.at(torch.arange(200)), 200)
     assert abs(mean - 1.5) < 4 * error + 4 * math.sqrt(1 / worth)
+    # Where every mean of f is a linear one, their spread is what the SMC says of E f.
+    f, number = part.draws.f.double(), part.population
+    assert number.unique().tolist() == list(range(8))
+    spread = jackknife(lambda kept: f[kept].mean().item(), number)
+    assert 0.3 < spread / (f.std().item() / math.sqrt(worth)) < 3
     unmixed = {**part.about, "reliable": 0.0}
     assert "not mixed" in source.found([part.about, unmixed], 1, 10_000).trouble
 

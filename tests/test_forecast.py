@@ -13,12 +13,13 @@ from btgm_cli.cli.forecast import table
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth.gradient_moves import WIDE
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Problem, solve
 from btgm_cli.tuning.forecast import Forecast, begun
 from btgm_cli.tuning.pace import Pace
 from btgm_cli.tuning.sight import Sight, sight
-from btgm_cli.tuning.ways import MOVES, SMC_SHARE, Method, Plan, Way, ways
+from btgm_cli.tuning.ways import BY_GRADIENT, MOVES, SMC_SHARE, Method, Plan, Way, ways
 from tests.test_cli import GAUSSIAN, SMALL
 
 QUICK = Tuning(first_steps=20, steps=10, n_eval=500, n_learn=500, n_reference=4000)
@@ -159,6 +160,15 @@ def test_a_run_tells_before_it_trains_and_its_continuation_does_not(here, capsys
     assert told.index("verdict") > start
     main(["run", "resume=run"])
     assert "estimated cost" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dim", "least"), [(WIDE, True), (3, False)])
+def test_moves_that_follow_the_gradient_are_told_at_the_least(dim, least):
+    problem = problem_of(Target(betas=[0.3]), dim=dim)  # KL 0.045 nats: one rung
+    smc = begun(problem, None)[1].ways[1]
+    assert smc.method is Method.SMC
+    assert smc.at_least is least
+    assert smc.each == 1 + (BY_GRADIENT if least else MOVES)
 
 
 def test_what_no_number_can_tell_is_told_in_words():

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from btgm_cli.core.results import Status
 from btgm_cli.domains.analytic.criteria import Linear
-from btgm_cli.tilt.estimates import few_repeats
+from btgm_cli.tilt.estimates import few_repeats, jackknife
 from btgm_cli.tilt.pooling import Pool, pooled
 from btgm_cli.truth.references import Estimated
 from tests.oracle import Affine, unit_direction
@@ -165,3 +165,24 @@ def test_what_q_alone_has_seen_raises_log_z():
     figures = figures_of(exact, Linear(), 3.0, reference=few)
     assert abs(figures.kl_gap) <= 4 * figures.kl_gap_se + 1e-6
     assert abs(figures.reference.log_z - 4.5) <= 4 * figures.reference.log_z_se + 1e-6
+
+
+def test_leaving_out_one_group_at_a_time_tells_the_error_of_a_variance():
+    """Of 100 numbers that come ten times each, as if they were 1,000."""
+    generator, groups = torch.Generator().manual_seed(0), torch.arange(100).repeat_interleave(10)
+    errors = []
+    for _ in range(100):
+        x = torch.randn(100, generator=generator, dtype=torch.double)[groups]
+        errors.append(jackknife(lambda kept, x=x: x[kept].var().item(), groups))
+    found = torch.tensor(errors, dtype=torch.double) / few_repeats(100)
+    # The variance of 100 numbers errs by √(2/99), that of 1,000 independent ones by a third of it.
+    assert abs(found.mean().item() - math.sqrt(2 / 99)) < 4 * found.std().item() / 10
+
+
+def test_leaving_out_groups_of_a_mean_is_the_spread_of_their_means():
+    x = torch.tensor([1.0, 2.0, 4.0, 9.0], dtype=torch.double)
+    groups = torch.tensor([0, 0, 1, 1])
+    # Means 1.5 and 6.5: half of their distance.
+    assert jackknife(lambda kept: x[kept].mean().item(), groups) == pytest.approx(
+        few_repeats(2) * 2.5
+    )

@@ -74,6 +74,16 @@ def test_it_agrees_with_quadrature_on_a_skewed_criterion(beta):
     agrees(climb(skewed, seed=1).at(beta), *by_quadrature(skewed, beta))
 
 
+def test_what_keeps_one_tilt_alone_tells_the_same_of_it():
+    whole, one = climb(Linear()), climb(Linear())
+    one.keep_only(4.0)
+    assert one.at(4.0) == whole.at(4.0)
+    assert one.cost(4.0) == whole.cost(4.0)
+    assert len(one.ladder) == 2 < len(whole.ladder)
+    with pytest.raises(ValueError, match="empty"):  # its particles are not there any more
+        one.at(1.0)
+
+
 def test_it_finds_both_modes_in_their_shares():
     """log cosh(3 x₀) tilts N(0, I) into N(±3, 1) with equal shares; log Z = 9 / 2."""
 

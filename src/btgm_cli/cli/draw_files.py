@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from btgm_cli.cli.draw_parts import WHOLE, DrawParts, Shard, read_part
+from btgm_cli.cli.draw_parts import WHOLE, DrawParts, Shard, fields_of, read_part
 from btgm_cli.core.errors import SettingError
 from btgm_cli.report import draw_draws
 from btgm_cli.store.files import remove_leftovers_of, replacing, require_room, require_writable
 from btgm_cli.truth.tally import Tally
-from btgm_cli.tuned.correction import FIELDS
 
 BYTES_PER_FILE = 200_000_000
 """About; more draws go to the next file."""
@@ -143,7 +142,7 @@ def _check_format(path: Path, shape: tuple[int, ...]) -> None:
 def _write_npz(path: Path, parts: Sequence[Path], n: int) -> None:
     """What `np.savez` would write of n draws, with one field of one part in memory."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in FIELDS:
+        for name in fields_of(parts[0]):
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 for index, part in enumerate(parts):
                     array = np.ascontiguousarray(read_part(part, name))
@@ -168,8 +167,9 @@ def _write_parquet(path: Path, parts: Sequence[Path]) -> None:
 def _frames(parts: Sequence[Path]) -> Iterator[pd.DataFrame]:
     """Each part as a table of vectors' coordinates and numbers."""
     for part in parts:
-        arrays: dict[str, Any] = {name: read_part(part, name) for name in FIELDS}
+        arrays: dict[str, Any] = {name: read_part(part, name) for name in fields_of(part)}
         columns = {
             f"{name}{k}": arrays[name][:, k] for name in "xz" for k in range(arrays[name].shape[1])
         }
-        yield pd.DataFrame(columns | {name: arrays[name] for name in ("log_q", "log_weight", "f")})
+        numbers = {name: array for name, array in arrays.items() if name not in ("x", "z")}
+        yield pd.DataFrame(columns | numbers)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from btgm_cli.core.errors import SettingError
 from btgm_cli.store.files import remove_leftovers, replacing, write_json
@@ -26,6 +27,9 @@ from btgm_cli.tuned.correction import FIELDS, Draws, joined
 
 ABOUT = "about.json"
 F_EVALS = "f_evals"
+
+POPULATION = "population"
+"""A further field of draws that are not independent: which population each is from."""
 
 
 SHARDS = "must be range(N) with -m, for all of N shards, or one as K/N, such as 0/16"
@@ -127,10 +131,16 @@ class DrawParts:
         blocks: Sequence[Draws],
         f_evals: int,
         about: Mapping[str, float] | None = None,
+        population: Tensor | None = None,
     ) -> None:
-        """Keep a part, the evaluations of f that it took, and further figures by their names."""
+        """Keep a part, the evaluations of f that it took, and further figures by their names.
+
+        Where the draws are of populations, the number of each draw's, shape (n,), is kept too.
+        """
         draws = joined(blocks)
         arrays = {name: getattr(draws, name).cpu().numpy() for name in FIELDS}
+        if population is not None:
+            arrays[POPULATION] = population.to(torch.int8).cpu().numpy()
         with replacing(self.files[index]) as temporary:
             figures = {F_EVALS: f_evals, **(about or {})}
             arrays |= {name: np.array(value) for name, value in figures.items()}
@@ -149,7 +159,8 @@ class DrawParts:
     def about(self, index: int) -> dict[str, float]:
         """The figures of a part, by their names."""
         with np.load(self.files[index]) as arrays:
-            return {name: arrays[name].item() for name in arrays.files if name not in FIELDS}
+            fields = [*FIELDS, POPULATION]
+            return {name: arrays[name].item() for name in arrays.files if name not in fields}
 
     def _require_same(self, about: dict[str, Any]) -> None:
         """Refuse a folder with parts of other draws."""
@@ -165,6 +176,12 @@ class DrawParts:
             expected = f"has parts of other draws ({name}={other!r}, not {value!r}); "
             expected += "go on with those, choose another with out=FILE, or remove the folder"
             raise SettingError("out", str(self.folder), expected)
+
+
+def fields_of(file: Path) -> list[str]:
+    """The fields that a part has, one value or vector a draw."""
+    with np.load(file) as arrays:
+        return [*FIELDS, *([POPULATION] if POPULATION in arrays.files else [])]
 
 
 def read_part(file: Path, name: str) -> np.ndarray:

@@ -150,7 +150,7 @@ def _draw(way: ExactDraws, question: Question, parts: DrawParts) -> None:
 
 
 def _keep(parts: DrawParts, index: int, part: Part) -> None:
-    parts.write(index, [part.draws], part.f_evals, part.about)
+    parts.write(index, [part.draws], part.f_evals, part.about, part.population)
 
 
 def _about(question: Question, tilt: Reference, found: Found, trouble: str) -> dict[str, Any]:

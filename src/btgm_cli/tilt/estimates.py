@@ -7,6 +7,7 @@ of Generative Models* (2021).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -208,6 +209,24 @@ def few_repeats(n: int) -> float:
     from scipy.special import ndtri, stdtrit  # noqa: PLC0415
 
     return float(stdtrit(n - 1, 0.975) / ndtri(0.975)) if n > 1 else math.inf
+
+
+def jackknife(statistic: Callable[[Tensor], float], groups: Tensor) -> float:
+    """Standard error of a statistic of draws that are independent from group to group alone.
+
+    By leaving out one group at a time, as particles of an SMC ask for, which have ancestors in
+    common within a population (Quenouille 1956; Tukey 1958); widened, since groups are few.
+
+    Args:
+        statistic: of the draws where a mask (n,) is true; it may be biased, as a variance is.
+        groups: number of each draw's group, shape (n,).
+    """
+    each = torch.tensor(
+        [statistic(groups != group) for group in groups.unique()], dtype=torch.double
+    )
+    count = len(each)
+    spread = each.var(correction=0) * (count - 1)
+    return few_repeats(count) * math.sqrt(spread.item())
 
 
 def systematic(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,9 @@ class Climbed:
     """Particles of as many tempered SMC as it takes, each with populations of its own.
 
     They are not independent: particles have ancestors in common, and each SMC errs as a whole. How
-    many independent draws they are worth is told by the spread of the populations.
+    many independent draws they are worth is told by the spread of the populations, for the mean
+    of f; for anything else each draw says which population it is from, by a number that those of
+    several SMC share.
 
     Args:
         f: the latent criterion f̂.
@@ -51,14 +53,15 @@ class Climbed:
             "reliable": min(part.about["reliable"] for part in each),
         }
         draws = joined([part.draws for part in each])
-        return Part(draws, sum(part.f_evals for part in each), about)
+        populations = torch.cat([part.population for part in each if part.population is not None])
+        return Part(draws, sum(part.f_evals for part in each), about, populations)
 
     def _run(self, index: int, run: int, n: int) -> Part:
         """N draws of one SMC, in random order."""
         generator = self._generators(index, run)
         smc, paid = self._smc(index, run, n, generator)
         tilt = smc.at(self._beta)
-        chosen = smc.particles(self._beta, n, generator)
+        chosen, population = smc.drawn(self._beta, n, generator)
         order = torch.randperm(n, generator=generator, device=generator.device)
         blocks = []
         for rows in order.split(CHUNK):
@@ -72,7 +75,7 @@ class Climbed:
             "log_z_se": tilt.log_z_se,
             "reliable": float(tilt.reliable),
         }
-        return Part(joined(blocks), smc.f_evals - paid, about)
+        return Part(joined(blocks), smc.f_evals - paid, about, population[order])
 
     def recall(self, abouts: Sequence[About]) -> None:
         """No part depends on another."""
@@ -101,7 +104,9 @@ class Climbed:
         if index == run == 0 and self._climbed is not None:
             return self._climbed, self._climbed.f_evals
         each = max(SMC_PARTICLES, math.ceil(n / POPULATIONS))
-        return latent_smc(self._f, generator, each), 0
+        smc = latent_smc(self._f, generator, each)
+        smc.keep_only(self._beta)
+        return smc, 0
 
 
 def _log_mean(log_z: Sequence[float]) -> float:

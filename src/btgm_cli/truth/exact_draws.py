@@ -32,11 +32,14 @@ class Part:
         draws: their log q̂ is the log density of the tilt itself, their log weight 0.
         f_evals: evaluations of f behind them.
         about: figures of the part, by name.
+        population: where the draws are not independent, the number of the independent population
+            that each is from, shape (n,).
     """
 
     draws: Draws
     f_evals: int
     about: About
+    population: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ else, so that their spread is the error of the result.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from btgm_cli.core.results import Particles, Reference
 from btgm_cli.tilt.estimates import few_repeats, systematic
 from btgm_cli.truth.moves import GRADIENT, Moves, ParticleCriterion, memory
+from btgm_cli.truth.rungs import Rung, Weighted
 from btgm_cli.truth.stepping import safe_step, tame_step
 
 POPULATIONS = 8
@@ -34,54 +35,6 @@ RUNG_ESS = 0.8
 """Share of the particles that stays effective from one tilt of the ladder to the next."""
 
 MOST_RUNGS = 500
-
-
-@dataclass(frozen=True)
-class Rung:
-    """The populations at one tilt of the ladder.
-
-    Args:
-        beta: the tilt.
-        z: particles, shape (R, N, D): R populations of N, equally weighted.
-        f: criterion on them, shape (R, N).
-        log_z: log Z(β) of each population, shape (R,), nats.
-        f_evals: criterion evaluations spent up to here, gradients among them.
-        memory: correlation of the particles' f before and after the moves, the largest of all
-            rungs up to here. Where modes lie apart particles stay in theirs, and yet forget f.
-    """
-
-    beta: float
-    z: Tensor
-    f: Tensor
-    log_z: Tensor
-    f_evals: int
-    memory: float = 0.0
-
-    def log_density(self, f: Tensor) -> Tensor:
-        """Log of its particles' density over p's, times their number, at f (R, M), nats."""
-        return math.log(self.f.shape[-1]) + self.beta * f - self.log_z[:, None]
-
-
-@dataclass(frozen=True)
-class _Weighted:
-    """The particles of the rungs around a β.
-
-    Args:
-        z: shape (R, M, D).
-        f: criterion on them, shape (R, M).
-        log_w: their log weights, shape (R, M); those of a population add up to its Z(β).
-        top: the higher of the rungs.
-    """
-
-    z: Tensor
-    f: Tensor
-    log_w: Tensor
-    top: Rung
-
-    @property
-    def shares(self) -> Tensor:
-        """Weights (R, M) of sum 1: populations count by their estimate of Z."""
-        return torch.softmax(self.log_w.flatten(), 0).view_as(self.log_w)
 
 
 class Prior(Protocol):
@@ -125,7 +78,7 @@ class TemperedSMC:
         self._f, self._moves, self._generator = f, moves, generator
         self._particles = particles
         self._asked: list[Particles] = []
-        self._valued = 0
+        self._valued = self._climbs = 0
         if start is None or len(start.f) < populations * particles:
             z = p.sample_prior(populations * particles, generator)
             start = Particles(z, self._evaluate(z))
@@ -198,9 +151,25 @@ class TemperedSMC:
 
     def particles(self, beta: float, n: int, generator: torch.Generator) -> Particles:
         """About q_β: n draws from the populations at β, with f."""
+        return self.drawn(beta, n, generator)[0]
+
+    def drawn(self, beta: float, n: int, generator: torch.Generator) -> tuple[Particles, Tensor]:
+        """The same, and the number of the population that each is from, shape (n,)."""
         around = self._around(beta)
         chosen = systematic(around.shares.flatten(), n, generator)
-        return Particles(around.z.flatten(0, 1)[chosen], around.f.flatten()[chosen])
+        drawn = Particles(around.z.flatten(0, 1)[chosen], around.f.flatten()[chosen])
+        return drawn, chosen // around.f.shape[-1]
+
+    def keep_only(self, beta: float) -> None:
+        """Climb to β and keep no more of the ladder than β takes.
+
+        In 256 dimensions the particles of the other rungs are a third of a gigabyte. Afterwards
+        no lower tilt can be asked for, and `passed` has next to nothing.
+        """
+        while self._falls_short(beta):
+            self._climb()
+            del self.ladder[:-2]
+            self._asked.clear()
 
     def cost(self, beta: float) -> tuple[int, float]:
         """Criterion evaluations up to β, and the independent draws that they are worth there.
@@ -209,13 +178,13 @@ class TemperedSMC:
         """
         return self._around(beta).top.f_evals, self.at(beta).ess
 
-    def _around(self, beta: float) -> _Weighted:
+    def _around(self, beta: float) -> Weighted:
         """The particles of the rungs below and above β, weighted as draws of their mixture.
 
         Those from above know the tail that those from below rarely reach (balance heuristic:
         Veach & Guibas 1995). Ones that have not mixed are left out.
         """
-        while not self._reaches(beta) and len(self.ladder) <= MOST_RUNGS:
+        while self._falls_short(beta):
             self._climb()
         number = max(i for i, rung in enumerate(self.ladder) if rung.beta <= beta)
         below, above = self.ladder[number], self.ladder[number + 1 : number + 2]
@@ -223,15 +192,20 @@ class TemperedSMC:
         rungs = [below, *between]
         z, f = (torch.cat(parts, 1) for parts in zip(*((r.z, r.f) for r in rungs), strict=True))
         density = torch.stack([rung.log_density(f) for rung in rungs])
-        return _Weighted(z, f, beta * f - torch.logsumexp(density, 0), rungs[-1])
+        return Weighted(z, f, beta * f - torch.logsumexp(density, 0), rungs[-1])
 
     def _reaches(self, beta: float) -> bool:
         """Is the ladder, as it stands, long enough for β?"""
         return self.ladder[-1].beta >= beta
 
+    def _falls_short(self, beta: float) -> bool:
+        """Is there to be climbed for β, and may there be?"""
+        return not self._reaches(beta) and self._climbs < MOST_RUNGS
+
     def _climb(self) -> None:
         """Add a rung: reweight as far as is safe, resample, and move until forgotten."""
         rung = self.ladder[-1]
+        self._climbs += 1
         # A rung with more particles than the next can afford to lose as many.
         step = safe_step(rung.f, RUNG_ESS * self._particles / rung.f.shape[-1])
         if rung.f.shape[-1] > self._particles:

@@ -33,7 +33,9 @@ class Energy:
 
     Energies can be steep: where p is thin they are millions of kT, and a mean over draws of p is
     that of a few. As in Noé's code (`linlogcut`) an energy beyond a ceiling grows as its
-    logarithm; +∞, a wall, ends there. The ceiling is so high that nothing at β = 1 knows of it.
+    logarithm; +∞, a wall, ends there. The ceiling is so high that nothing at β = 1 knows of it,
+    and no lower than half of p's draws: were all of them beyond, the tilts would leap at some β
+    from a plain as wide as p to what lies below it, as at a transition of first order.
 
     Args:
         system: u, a function of x (n, D) to (n,), in kT.
@@ -88,7 +90,7 @@ class Energy:
         if walls > MOST_WALL:
             expected = f"is infinite on {walls:.0%} of the draws of p: choose one that covers it"
             raise SettingError("criterion.system", name_of(self.system), expected)
-        ceiling = reduced.min().item() + CEILING + model.latent_dim
+        ceiling = max(reduced.min() + CEILING + model.latent_dim, reduced.median()).item()
         return BoltzmannTilt(model, self.system, self.temperature, ceiling)
 
     def _unwalled(self, x: Tensor) -> Tensor:
