@@ -9,15 +9,17 @@ import torch
 
 from btgm_cli import Target, Tuning
 from btgm_cli.cli import main
+from btgm_cli.cli.forecast import table
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.analytic.criteria import Linear, Quadratic
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth.gradient_moves import WIDE
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuning import Problem, solve
-from btgm_cli.tuning.forecast import begun
+from btgm_cli.tuning.forecast import Forecast, begun
 from btgm_cli.tuning.pace import Pace
 from btgm_cli.tuning.sight import Sight, sight
-from btgm_cli.tuning.ways import MOVES, SMC_SHARE, Method, Plan, ways
+from btgm_cli.tuning.ways import BY_GRADIENT, MOVES, SMC_SHARE, Method, Plan, Way, ways
 from tests.test_cli import GAUSSIAN, SMALL
 
 QUICK = Tuning(first_steps=20, steps=10, n_eval=500, n_learn=500, n_reference=4000)
@@ -151,10 +153,26 @@ def test_a_run_tells_before_it_trains_and_its_continuation_does_not(here, capsys
     main(tiny)
     told = capsys.readouterr().out
     start = told.index("estimated cost of effective draws at β = 1, by the closed form")
-    table = told[start:].splitlines()[:5]
-    assert [line.split()[0] for line in table[1:]] == ["draws", "rejection", "smc", "tuning"]
-    assert table[1].split()[1:] == ["1,000", "10,000", "100,000"]
-    assert all(re.fullmatch(r"  \w+( +[\d,.e+]+, [\d.e+-]+ (s|min|h|d)){3}", t) for t in table[2:])
+    rows = told[start:].splitlines()[:5]
+    assert [line.split()[0] for line in rows[1:]] == ["draws", "rejection", "smc", "tuning"]
+    assert rows[1].split()[1:] == ["1,000", "10,000", "100,000"]
+    assert all(re.fullmatch(r"  \w+( +[\d,.e+]+, [\d.e+-]+ (s|min|h|d)){3}", t) for t in rows[2:])
     assert told.index("verdict") > start
     main(["run", "resume=run"])
     assert "estimated cost" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dim", "least"), [(WIDE, True), (3, False)])
+def test_moves_that_follow_the_gradient_are_told_at_the_least(dim, least):
+    problem = problem_of(Target(betas=[0.3]), dim=dim)  # KL 0.045 nats: one rung
+    smc = begun(problem, None)[1].ways[1]
+    assert smc.method is Method.SMC
+    assert smc.at_least is least
+    assert smc.each == 1 + (BY_GRADIENT if least else MOVES)
+
+
+def test_what_no_number_can_tell_is_told_in_words():
+    way = Way(Method.REJECTION, 0.0, math.inf, 0.0, math.inf, at_least=True)
+    assert table(Forecast(Sight(1.0, 5000.0, 5000.0, clear=False), None, None, 0), [way]).endswith(
+        ("out of reach" + " " * 12) * 2 + "out of reach"
+    )

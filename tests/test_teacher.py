@@ -11,6 +11,7 @@ from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.target import Target
 from btgm_cli.domains.analytic.gaussian import Gaussian
+from btgm_cli.truth import guided_moves
 from btgm_cli.truth.references import latent_smc
 from btgm_cli.tuned.flows import SplineCoupled
 from btgm_cli.tuning import Gradient, Tuning, tune
@@ -84,6 +85,28 @@ def test_the_teacher_shares_nothing_with_the_judge_and_is_charged_once():
     seen, _ = training.seen.pairs()
     for of in (seen[:800], seen[800:]):  # particles, and draws of the flow
         assert abs((of[:, 0] > 0).double().mean().item() - 0.5) < 0.2
+
+
+@pytest.mark.parametrize("most", [1000, 200_000])
+def test_what_a_dear_climb_has_asked_for_is_told_too(monkeypatch, most):
+    """Without a gradient f is dear; the particles and the flow's draws are told last, and stay."""
+    monkeypatch.setattr("btgm_cli.tuning.teacher.MOST_SEEN", most)
+    monkeypatch.setattr(guided_moves, "INNER", 10)
+
+    def dear(x):
+        return two_modes(x.detach())
+
+    f = LatentCriterion(MODEL, dear)
+    teacher = Teacher(f, 400, lambda *purpose: derived_generator(0, *purpose))
+    training = Training(small_flow(), SETTINGS, Schedule(0.0, 0.4, 40), derived_generator(0))
+    spent = teacher.teach(training, 0)
+    assert teacher.examine(training, 0) == 400
+    z, values = training.seen.pairs()
+    assert torch.allclose(values, two_modes(z))
+    assert 800 < len(values) <= min(most, spent + 800)
+    assert torch.equal(z[-800:-400], training.data[0])
+    if most == 1000:
+        assert len(values) == most
 
 
 def test_what_is_no_number_teaches_nothing():

@@ -408,6 +408,18 @@ def test_a_model_that_stands_for_the_tilt_already_is_not_trained():
     assert abs(last.kl_gap - 0.08**2 / 2) <= 4 * last.kl_gap_se  # KL(p‖q), nats
 
 
+def test_short_steps_that_lead_away_from_what_was_trained_are_followed(monkeypatch):
+    def slowly(seen, views, start):
+        goal = settle(seen, views, start)
+        short = (goal.multipliers - start.multipliers).clamp(-0.09, 0.09)  # 0.008 nats
+        return Tilted(start.multipliers + short, goal.cuts)
+
+    monkeypatch.setattr("btgm_cli.tuning.views.settle", slowly)
+    choices = {"n_learn": 500, "first_steps": 10, "steps": 10, "n_reference": 2000}
+    result = run(("E(b) = 0.15",), **SHORT | choices)
+    assert any(point.effort.steps for point in result.points)
+
+
 SHORT = {"first_steps": 60, "steps": 30, "checkpoint_every": 25, "n_eval": 1000, "max_updates": 2}
 
 

@@ -96,7 +96,9 @@ def judged(found: dict, exact: dict, start: float) -> dict:
     if "shares" in told:
         ours = told.pop("shares")
         told["gain"] = (told["mean_f"] - start) / (told["mean_f_ref"] - start)
-        told["least_kept"] = min(a / b for a, b in zip(ours, theirs, strict=True) if b)
+        kept = {digit: ours[digit] / share for digit, share in enumerate(theirs) if share}
+        least = min(kept, key=lambda digit: kept[digit])
+        told |= {"least_kept": kept[least], "least_digit": least, "least_ref": theirs[least]}
         told |= {"ones": ours[1], "ones_ref": theirs[1]}
         near = abs(told["gain"] - 1) <= GAIN and abs(told["kl"] - told["kl_ref"]) <= KL
         told["met"] = near and told["least_kept"] >= SHARE

@@ -1,8 +1,9 @@
-"""How near do draws by SMC come to the tilts of Fig. 10? Three seeds.
+"""How near do draws by SMC come to the tilts of Fig. 10?
 
-    python -m experiments.remedy.particles [FOLDER]
+    python -m experiments.remedy.particles [FOLDER] [PARTICLES] [SEED …]
 
-8,000 particles at each beta, as `btgm sample method=smc` makes them, of one ladder a seed. The
+So many particles (8,000) at each beta, as `btgm sample method=smc` makes them, of one ladder a
+seed (three). The
 exact tilts are those of the run of Fig. 10 (`fig10.csv`, `shares.csv` there), whose reference has
 particles of its own. What is asked for is told in `check.py`.
 """
@@ -42,19 +43,20 @@ def exact_tilts() -> dict[float, dict]:
     }
 
 
-def climbed(f: LatentCriterion, beta: float, seed: int, smc: TemperedSMC) -> dict:
-    """Mean of f, KL (nats), shares of the digits, and what the particles cost and are worth."""
-    way = Climbed(f, beta, N, lambda *of: derived_generator(seed, "remedy", beta, *of), smc)
-    part = way.part(0, N)
+def climbed(f: LatentCriterion, beta: float, n: int, seed: int, smc: TemperedSMC) -> dict:
+    """Mean of f, KL (nats), shares of the digits, and what the n particles cost and are worth."""
+    way = Climbed(f, beta, n, lambda *of: derived_generator(seed, "remedy", beta, *of), smc)
+    part = way.part(0, n)
     mean, tilt = part.draws.f.double().mean().item(), smc.at(beta)
     return {
         "mean_f": mean,
         "kl": beta * mean - tilt.log_z,
         "log_z_se": tilt.log_z_se,
+        "memory": smc.ladder[-1].memory,
         "shares": shares_of(f.criterion.classes(part.draws.x)),
-        "effective": part.about["effective"] / N,
-        "doubt": way.found([part.about], part.f_evals, N).trouble,
-        "evals_each": smc.cost(beta)[0] / N,
+        "effective": part.about["effective"] / n,
+        "doubt": way.found([part.about], part.f_evals, n).trouble,
+        "evals_each": smc.cost(beta)[0] / n,
     }
 
 
@@ -62,15 +64,16 @@ if __name__ == "__main__":
     where = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/remedy")
     torch.set_num_threads(1)
     f = LatentCriterion(load_model("vae_mnist"), load_criterion("discriminator"))
+    n = int(sys.argv[2]) if len(sys.argv) > 2 else N
     known, rows = exact_tilts(), []
     ladders = {
-        seed: latent_smc(f, derived_generator(seed, "remedy", "smc"), math.ceil(N / POPULATIONS))
-        for seed in SEEDS
+        seed: latent_smc(f, derived_generator(seed, "remedy", "smc"), math.ceil(n / POPULATIONS))
+        for seed in map(int, sys.argv[3:] or SEEDS)
     }
     for beta in BETAS:
         for seed, smc in ladders.items():
-            found = climbed(f, beta, seed, smc)
-            about = {"way": "smc", "beta": beta, "seed": seed}
+            found = climbed(f, beta, n, seed, smc)
+            about = {"way": "smc", "beta": beta, "particles": n, "seed": seed}
             rows.append(about | judged(found, known[beta], known[0.0]["mean_f_ref"]))
             write_table(where / "particles.csv", rows)
             print(rows[-1], flush=True)

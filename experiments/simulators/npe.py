@@ -2,9 +2,10 @@
 
     python -m experiments.simulators.npe [FOLDER] [NAME …]
 
-One amortized round from the prior, sbi's defaults: a masked autoregressive flow of θ given the
-mean statistics of as many units as the data have. `equal` has as many units in all as a fit of
-ours, and so few data sets where each is large; `many` has 2,000. Writes `npe_NAME.csv`.
+One amortized round from the prior, sbi's defaults but for the batches of many data sets, which
+have a hundredth of them: a masked autoregressive flow of θ given the mean statistics of as many
+units as the data have. `equal` has as many units in all as a fit of ours, and so few data sets
+where each is large; `many` has 2,000. Writes `npe_NAME.csv`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from experiments.simulators.__main__ import TRUTHS, observed
-from experiments.simulators.truths import EXACT
+from experiments.simulators.__main__ import SEED, TRUTHS, exact, observed
 from torch import Tensor
 
 from btgm_cli import load_model
@@ -28,8 +28,8 @@ from btgm_cli.domains.simulators.simulator import Simulator, prior_draws
 from btgm_cli.report.markdown import Row
 from btgm_cli.store.tables import read_table, write_table
 
-UNITS = {"poisson": 899_856, "linear5": 899_856, "muons": 899_856, "queue": 48_288}
-"""What a fit of ours simulates, see `fits.csv`."""
+UNITS = {"poisson": 899_856, "linear5": 899_856, "muons": 899_856, "queue": 193_920}
+"""What a fit of ours simulates, see `fits.csv` and `queue_fits.csv`."""
 
 MANY = 2000
 DRAWS = 4000
@@ -57,7 +57,8 @@ def drawn(u: Tensor, x: Tensor, at: Tensor, seed: int) -> Tensor:
     with TemporaryDirectory() as folder, chdir(folder):  # it writes logs where it stands
         inference = NPE(show_progress_bars=False)
         inference.append_simulations(u.float(), x.float())
-        network = inference.train(training_batch_size=min(200, max(len(u) // 4, 2)))
+        batch = max(min(200, len(u) // 4), len(u) // 100, 2)
+        network = inference.train(training_batch_size=batch)
     with torch.no_grad():
         draws: Tensor = network.sample(torch.Size((DRAWS,)), condition=at.float()[None])
     return draws[:, 0].double()
@@ -75,14 +76,14 @@ def rows(name: str, kind: str, seed: int) -> list[Row]:
     found = drawn(u, x, torch.from_numpy(simulator.statistics(data)).mean(0), seed)
     seconds = time.process_time() - began
     theta = _of_scaled(simulator, found)
-    exact = EXACT[name](data) if name in EXACT else None
+    truth = exact(name, SEED)
     table: list[Row] = []
     for k, parameter in enumerate(simulator.prior.labels):
         mean, sd = theta[:, k].mean().item(), theta[:, k].std().item()
         row: Row = {"simulator": name, "kind": kind, "seed": seed, "parameter": parameter}
         row |= {"mean": mean, "sd": sd, "data_sets": len(x), "units": len(x) * size}
-        if exact:
-            row |= {"off": (mean - exact.mean[k]) / exact.sd[k], "ratio": sd / exact.sd[k]}
+        if truth:
+            row |= {"off": (mean - truth.mean[k]) / truth.sd[k], "ratio": sd / truth.sd[k]}
         table.append(row | {"processor_seconds": seconds})
     return table
 

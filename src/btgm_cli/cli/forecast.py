@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from btgm_cli.core.durations import duration
@@ -43,5 +44,7 @@ def table(
 def _cell(way: Way, n: int) -> str:
     """Evaluations and time of n draws."""
     evaluations = way.evaluations(n)
+    if math.isinf(evaluations):
+        return "out of reach"
     count = f"{evaluations:,.0f}" if evaluations < 1e9 else f"{evaluations:.1e}"
     return f"{'≥ ' * way.at_least}{count}, {duration(way.seconds(n))}"

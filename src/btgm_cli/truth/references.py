@@ -162,6 +162,13 @@ def worth(own: Reference) -> float:
     return own.ess / 2 if own.method == "psis" else own.ess
 
 
+def follows_gradient(
+    f: LatentCriterion, device: torch.device | str = "cpu", wide: int = WIDE
+) -> bool:
+    """Do moves of an SMC follow f's gradient? Where that is cheap, and the space wide enough."""
+    return f.model.latent_dim >= wide and has_cheap_gradient(f, device)
+
+
 def latent_smc(
     f: LatentCriterion,
     generator: torch.Generator,
@@ -173,7 +180,7 @@ def latent_smc(
 
     Its moves follow f's gradient where that is cheap and the space has `wide` dimensions or more.
     """
-    follows = f.model.latent_dim >= wide and has_cheap_gradient(f, generator.device)
+    follows = follows_gradient(f, generator.device, wide)
     moves: Moves = GradientMoves(f) if follows else GuidedMoves(f.model, start)
     return TemperedSMC(
         f.model, lambda z: evaluate(f, z), moves, generator, particles=particles, start=start

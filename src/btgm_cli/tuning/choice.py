@@ -67,9 +67,9 @@ def yet_to_pay(ahead: Forecast, reference: ReferenceSource) -> list[Way]:
         evaluations, worth = reference.smc.cost(ahead.seen.beta)
         each = evaluations / worth if worth > 0 else smc.each
         pace = ahead.pace.evaluation
-        smc = replace(smc, each=each, each_seconds=pace * each, free=worth)
+        smc = replace(smc, each=each, each_seconds=pace * each, at_least=False, free=worth)
     elif not _sharp(reference.prior.at(ahead.seen.beta)):  # then a run climbs for its verdict
-        more = ahead.plan.settings.n_particles * climb(ahead.seen)
+        more = ahead.plan.settings.n_particles * climb(ahead.seen, ahead.moves)
         seconds = tuning.fixed_seconds + ahead.pace.evaluation * more
         tuning = replace(tuning, fixed=tuning.fixed + more, fixed_seconds=seconds)
     return [rejection, smc, tuning]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from btgm_cli.core.contracts import ReferenceSource
 from btgm_cli.core.results import Paid
 from btgm_cli.core.seeds import derived_generator
-from btgm_cli.truth.references import Estimated, reference_for
+from btgm_cli.truth.references import Estimated, follows_gradient, reference_for
 from btgm_cli.tuning.pace import Pace, pace_of
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.sight import Sight, sight
-from btgm_cli.tuning.ways import Plan, Way, ways
+from btgm_cli.tuning.ways import BY_GRADIENT, MOVES, Plan, Way, ways
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,19 @@ class Forecast:
         plan: of the tuning.
         pace: of this machine.
         n_prior: draws of p that it rests on; 0 where the tilts are known in closed form.
+        moves: evaluations for each particle at a rung of an SMC.
     """
 
     seen: Sight
     plan: Plan
     pace: Pace
     n_prior: int
+    moves: int = MOVES
 
     @property
     def ways(self) -> list[Way]:
         """What draws will cost."""
-        return ways(self.seen, self.plan, self.pace)
+        return ways(self.seen, self.plan, self.pace, self.moves)
 
 
 def begun(
@@ -79,4 +81,5 @@ def forecast(problem: Problem, reference: ReferenceSource, evaluation: float) ->
     pace = pace_of(problem, seen.beta, evaluation if estimated else None)
     plan = Plan.of(problem.target, problem.settings, seen.kl, closed_form=not estimated)
     n_prior = problem.settings.n_reference if estimated else 0
-    return Forecast(seen, plan, pace, n_prior)
+    follows = estimated and follows_gradient(problem.f, problem.device)
+    return Forecast(seen, plan, pace, n_prior, BY_GRADIENT if follows else MOVES)

@@ -141,7 +141,7 @@ class SoughtSum(ABC):
         return most
 
     def _stays(self) -> bool:
-        """Is the last step so short that the model need not follow?
+        """Is the next tilt so near the one the model was trained for that it need not follow?
 
         It must where its own means are what is asked.
         """

@@ -18,7 +18,7 @@ from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.truth.references import latent_smc
 from btgm_cli.truth.smc import POPULATIONS, TemperedSMC
 from btgm_cli.tuned.mixture import Mixture
-from btgm_cli.tuning.training import Training
+from btgm_cli.tuning.training import MOST_SEEN, Training
 
 
 class Teacher:
@@ -64,9 +64,15 @@ class Teacher:
     def examine(self, training: Training, index: int) -> int:
         """Tell the training f of its particles, and of as many draws of the flow that it left.
 
-        What the flow has put between modes no particle shows. Returns evaluations of f.
+        What the flow has put between modes no particle shows. Where f is not cheap, what the climb
+        asked for and left again is told first, the last of it; it has been paid for. Returns
+        evaluations of f.
         """
         mixture = Mixture(self._f.model, training.flow)
+        if not self._smc.gradients:
+            met, room = self._smc.passed(), max(MOST_SEEN - 2 * self._n, 0)
+            last = slice(max(len(met.f) - room, 0), None)
+            training.seen.add(met.z[last], met.f[last])
         z, _ = mixture.flow_draws(self._n, self._generator("examined", index))
         if training.data is not None:
             training.seen.add(*training.data)

@@ -16,7 +16,7 @@ class Tilt:
         beta: β.
         enough: are the errors of these moments small enough?
         of_kl: is it the KL's error alone that this asks for?
-        stays: is it so near the last one that the model stays as it is?
+        stays: is it so near the one trained for last that the model stays as it is?
     """
 
     beta: float

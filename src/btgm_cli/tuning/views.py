@@ -73,7 +73,7 @@ class ViewsTogether(SoughtSum):
         self.views = problem.target.asked
         names = list(self._criterion.terms)
         self._columns = [names.index(view.of) for view in self.views]
-        self.tilted = Tilted.none(self.views)
+        self.tilted = self._taught = Tilted.none(self.views)
         self._looks, self._trainings = 1, 0
 
     def tuned(self, visits: Visits) -> Weighed:
@@ -132,8 +132,11 @@ class ViewsTogether(SoughtSum):
             self._seen = Seen.joined(parts)
             if self._is_clear(self.exact):
                 break
-        stayed, self._trainings = trainings == self._trainings, trainings
-        self._of_model = Seen.joined([self._of_model, self._seen]) if stayed else self._seen
+        if trainings == self._trainings:
+            self._of_model = Seen.joined([self._of_model, self._seen])
+        else:
+            self._of_model, self._taught = self._seen, self.tilted
+        self._trainings = trainings
 
     def _fresh(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """Of shape (n, 1, k)."""
@@ -191,10 +194,9 @@ class ViewsTogether(SoughtSum):
         return self._most_of(criterion, (*weights, *cuts), asked)
 
     def _step(self) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-        before = self.tilted
         known = self._of_model.fixed
-        self.tilted = settle(known, self.views, before)
-        self._step_length = known.apart(self.views, before, self.tilted)
+        self.tilted = settle(known, self.views, self.tilted)
+        self._from_taught = known.apart(self.views, self._taught, self.tilted)
         spread = known.features(self.views, self.tilted.cuts).std(0)
         beta = (self.tilted.multipliers.abs() * spread).sum().item()
         if not beta:
@@ -203,7 +205,7 @@ class ViewsTogether(SoughtSum):
         return beta, tuple(weights), tuple(self.tilted.cuts.tolist())
 
     def _stays(self) -> bool:
-        return self._step_length <= ALIKE
+        return self._from_taught <= ALIKE
 
     def _weighted(self, weights: tuple[float, ...], cuts: tuple[float, ...]) -> Criterion:
         return Viewed(self._criterion, self.views, (*weights, *cuts))

@@ -29,6 +29,9 @@ share exp(−s²) effective, and a Gaussian's tilt by a linear f has variance 2 
 MOVES = 4
 """At each rung: 2 to 8 were counted, on the Gaussian in 8 and 64 dimensions and on the GAN."""
 
+BY_GRADIENT = 30
+"""At each rung where moves follow f's gradient: ten gradients, where that is easy."""
+
 SMC_SHARE = 1.0
 """Effective draws for each particle, by their spread: 0.5 to 2 on the same, of two rungs."""
 
@@ -162,20 +165,28 @@ class Plan:
         return draws
 
 
-def climb(seen: Sight) -> int:
-    """Evaluations for each particle of an SMC up to this tilt."""
-    return 1 + MOVES * math.ceil(math.sqrt(2 * max(seen.kl, 0.0)) / RUNG)
+def climb(seen: Sight, moves: int) -> int:
+    """Evaluations for each particle of an SMC up to this tilt, with so many at each rung."""
+    return 1 + moves * math.ceil(math.sqrt(2 * max(seen.kl, 0.0)) / RUNG)
 
 
-def ways(seen: Sight, plan: Plan, pace: Pace) -> list[Way]:
-    """What draws of the tilt that is seen will cost, by each way."""
-    smc = climb(seen) / SMC_SHARE
+def ways(seen: Sight, plan: Plan, pace: Pace, moves: int = MOVES) -> list[Way]:
+    """What draws of the tilt that is seen will cost, by each way.
+
+    Args:
+        seen: the tilt.
+        plan: of the tuning.
+        pace: of this machine.
+        moves: evaluations for each particle at a rung of an SMC.
+    """
+    each = climb(seen, moves)
+    smc = each / SMC_SHARE
     rejection = by_rejection(1.0, seen.log_rejection, 0.0)
     before, draw = plan.evaluations, 1 / TUNED_SHARE
     if plan.settings.gradient is Gradient.PARTICLES:
-        before += climb(seen) * plan.settings.n_learn
+        before += each * plan.settings.n_learn
     if not seen.clear:  # the reference climbs, and tuning learns from what that meets
-        before += climb(seen) * plan.settings.n_particles
+        before += each * plan.settings.n_particles
     return [
         Way(
             Method.REJECTION,
@@ -185,7 +196,15 @@ def ways(seen: Sight, plan: Plan, pace: Pace) -> list[Way]:
             pace.evaluation * rejection,
             at_least=not seen.clear,
         ),
-        Way(Method.SMC, 0.0, smc, 0.0, pace.evaluation * smc, least=LEAST_SMC),
+        Way(
+            Method.SMC,
+            0.0,
+            smc,
+            0.0,
+            pace.evaluation * smc,
+            at_least=moves == BY_GRADIENT,
+            least=LEAST_SMC,
+        ),
         Way(
             Method.TUNING,
             before,
