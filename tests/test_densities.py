@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btgm_cli import SettingError, Target, Tuning, tune
-from btgm_cli.core.capping import CEILING, HIGHEST, capped
+from btgm_cli.core.capping import CEILING, HIGHEST, capped, ceiling_over
 from btgm_cli.core.contracts import ExplicitDensity, GenerativeModel, StochasticDecoder
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate, settled
 from btgm_cli.core.seeds import derived_generator
@@ -19,7 +19,7 @@ from btgm_cli.domains.densities.energy import BoltzmannTilt, Energy
 from btgm_cli.domains.densities.flow import DensityFlow, FlowModel
 from btgm_cli.domains.densities.normal import Normal
 from btgm_cli.tilt.estimates import log_mean_weight
-from btgm_cli.truth.references import Estimated
+from btgm_cli.truth.references import Estimated, latent_smc
 from btgm_cli.tuned.flows import InverseAutoregressive
 from btgm_cli.tuned.pushed import PushedDensity, pushed
 from btgm_cli.tuning.problem import Problem
@@ -305,6 +305,34 @@ def test_the_ceiling_follows_the_lowest_energy_met():
     high = settled(Energy(lambda x: harmonic(x) + 1e4), model, generator())
     x = model.decode(model.sample_prior(500, generator()))
     assert torch.allclose(low(x), high(x) + 1e4, atol=5e-3)
+
+
+def test_the_ceiling_is_no_lower_than_half_of_the_energies():
+    assert ceiling_over(torch.tensor([0.0, 5.0, 7.0]), -2.0, 3) == -2 + CEILING + 3
+    assert ceiling_over(torch.tensor([0.0, 5e3, 7e4]), -2.0, 3) == 5e3
+
+
+@pytest.mark.slow
+def test_a_tilt_far_narrower_than_p_is_reached_below_such_a_ceiling_alone():
+    """N(a, s² I): Z(1) is known. All of p beyond the ceiling is a transition of first order."""
+    a, s = torch.tensor([0.3, -0.2]), 0.003
+
+    def energy(x):
+        return (x - a).square().sum(-1) / (2 * s**2)
+
+    model = Gaussian(2)
+    high = ceiling_over(energy(model.sample_prior(1000, generator())), 0.0, 2)
+    reached, leapt = (
+        latent_smc(
+            LatentCriterion(model, lambda x, c=ceiling: -capped(energy(x), c)), generator(), 125
+        )
+        for ceiling in (high, CEILING)
+    )
+    assert not leapt.has_mixed(1.0)
+    assert reached.has_mixed(1.0)
+    found, wide = reached.at(1.0), 1 + s**2
+    log_z = 2 * math.log(s) - math.log(wide) - a.square().sum().item() / (2 * wide)
+    assert abs(found.log_z - log_z) <= 4 * found.log_z_se
 
 
 def test_an_energy_without_gradient_has_none_to_follow():

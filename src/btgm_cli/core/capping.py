@@ -15,6 +15,15 @@ HIGHEST = 1e10
 """nats above the ceiling, from where on an energy is a wall, as +∞ is."""
 
 
+def ceiling_over(energies: Tensor, lowest: float, dim: int) -> float:
+    """The ceiling for energies (n,) of draws of p in so many dimensions, `lowest` the best known.
+
+    No lower than half of them: were all of p's draws beyond, the tilts would leap at some β from a
+    plain as wide as p to what lies below it, as at a transition of first order.
+    """
+    return max(lowest + CEILING + dim, energies.median().item())
+
+
 def capped(energy: Tensor, ceiling: float) -> Tensor:
     """An energy, any shape, that grows as its logarithm beyond the ceiling, and there no more."""
     if math.isinf(ceiling):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from btgm_cli.core.blame import name_of
-from btgm_cli.core.capping import CEILING, capped
+from btgm_cli.core.capping import capped, ceiling_over
 from btgm_cli.core.contracts import ExplicitDensity, GenerativeModel
 from btgm_cli.core.errors import SettingError
 from btgm_cli.tuning.trial import N, Trial
@@ -33,9 +33,7 @@ class Energy:
 
     Energies can be steep: where p is thin they are millions of kT, and a mean over draws of p is
     that of a few. As in Noé's code (`linlogcut`) an energy beyond a ceiling grows as its
-    logarithm; +∞, a wall, ends there. The ceiling is so high that nothing at β = 1 knows of it,
-    and no lower than half of p's draws: were all of them beyond, the tilts would leap at some β
-    from a plain as wide as p to what lies below it, as at a transition of first order.
+    logarithm; +∞, a wall, ends there. The ceiling is so high that nothing at β = 1 knows of it.
 
     Args:
         system: u, a function of x (n, D) to (n,), in kT.
@@ -90,7 +88,7 @@ class Energy:
         if walls > MOST_WALL:
             expected = f"is infinite on {walls:.0%} of the draws of p: choose one that covers it"
             raise SettingError("criterion.system", name_of(self.system), expected)
-        ceiling = max(reduced.min() + CEILING + model.latent_dim, reduced.median()).item()
+        ceiling = ceiling_over(reduced, reduced.min().item(), model.latent_dim)
         return BoltzmannTilt(model, self.system, self.temperature, ceiling)
 
     def _unwalled(self, x: Tensor) -> Tensor:

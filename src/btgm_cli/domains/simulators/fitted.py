@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from btgm_cli.core.capping import CEILING, capped
+from btgm_cli.core.capping import capped, ceiling_over
 from btgm_cli.domains.simulators.adversarial import Equilibrium, Tilt
 from btgm_cli.domains.simulators.model import Parameters
 from btgm_cli.domains.simulators.neural import Trained, UnitsLikelihood
 from btgm_cli.domains.simulators.rounds import Agreement
+from btgm_cli.domains.simulators.simulator import prior_draws
 from btgm_cli.domains.simulators.synthetic import Fitted, Likelihood, Observed, Shape
 
 LARGEST_SHIFT, LARGEST_RATIO = 0.6, 1.35
@@ -33,6 +35,9 @@ MOST_UNITS = 100
 UNLIKELY = 1e-3
 """Probability of statistics as far from the simulator's best, below which it is no simulator of
 these data."""
+
+N_SEEN = 1000
+"""Draws of p that tell how low f is there."""
 
 CHECK = "check data, simulator and prior: criterion.data, model.simulate, model.prior"
 
@@ -55,7 +60,11 @@ class FittedCritic:
 
     def __call__(self, x: Tensor) -> Tensor:
         """f of shape (n,) for θ (n, P), nats."""
-        return _high(self.tilt(x.cpu().double()), self.fitted.best, self.model).to(x)
+        return -capped(-self.tilt(x.cpu().double()), self._ceiling).to(x)
+
+    @cached_property
+    def _ceiling(self) -> float:
+        return _ceiling(self.tilt, self.fitted.best, self.model)
 
     @property
     def tilt(self) -> Tilt:
@@ -93,7 +102,11 @@ class FittedLikelihood:
 
     def __call__(self, x: Tensor) -> Tensor:
         """f of shape (n,) for θ (n, P), nats."""
-        return _high(self.likelihood(x.cpu().double()), self.fitted.best, self.model).to(x)
+        return -capped(-self.likelihood(x.cpu().double()), self._ceiling).to(x)
+
+    @cached_property
+    def _ceiling(self) -> float:
+        return _ceiling(self.likelihood, self.fitted.best, self.model)
 
     @property
     def likelihood(self) -> Callable[[Tensor], Tensor]:
@@ -143,7 +156,11 @@ class FittedDensity:
 
     def __call__(self, x: Tensor) -> Tensor:
         """f of shape (n,) for θ (n, P), nats."""
-        return _high(self.likelihood(x.cpu().double()), self.fitted.best, self.model).to(x)
+        return -capped(-self.likelihood(x.cpu().double()), self._ceiling).to(x)
+
+    @cached_property
+    def _ceiling(self) -> float:
+        return _ceiling(self.likelihood, self.fitted.best, self.model)
 
     @property
     def likelihood(self) -> Callable[[Tensor], Tensor]:
@@ -169,9 +186,11 @@ class FittedDensity:
         return unlike(self.fitted.misfit, spare)
 
 
-def _high(f: Tensor, best: float, model: Parameters) -> Tensor:
-    """f, which falls as its logarithm beyond a ceiling far below the best."""
-    return -capped(-f, -best + CEILING + model.latent_dim)
+def _ceiling(f: Callable[[Tensor], Tensor], best: float, model: Parameters) -> float:
+    """−f beyond which f falls as its logarithm: far below the best, and not above half of p's."""
+    theta = prior_draws(model.simulator.prior, N_SEEN, 0, "ceiling")
+    with torch.no_grad():
+        return ceiling_over(-f(theta), -best, model.latent_dim)
 
 
 WHAT = {FittedLikelihood: "emulators", FittedDensity: "densities", FittedCritic: "critics"}
