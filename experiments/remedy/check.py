@@ -3,10 +3,9 @@
     python -m experiments.remedy.check [FOLDER] [SETTING …]
 
 Runs `btgm run experiment=fig10`, a seed each, with the settings given (`experiment=remedy` among
-them is another one), and draws 10,000 corrected
-ones of the exact tilt by way of the tuned model at each beta. Asked for: E f within 5 % of what
-the exact tilt gains over p, KL within 0.3 nats, no digit below half of its share under the exact
-tilt. A finished run is not made again.
+them takes that instead), and draws 10,000 corrected ones of the exact tilt by way of the tuned
+model at each beta. Asked for: E f within 5 % of what the exact tilt gains over p, KL within 0.3
+nats, no digit below half of its share under the exact tilt. A finished run is not made again.
 """
 
 import sys
