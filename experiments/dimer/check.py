@@ -30,6 +30,7 @@ from btgm_cli.domains.densities.dimer import MIDDLE, own_energy, stretch_of
 from btgm_cli.report import save
 from btgm_cli.report.markdown import Row
 from btgm_cli.report.style import MUTED, REFERENCE, SMALL, TUNED, in_house_style
+from btgm_cli.store.files import replacing
 from btgm_cli.store.tables import write_table
 from btgm_cli.tilt.estimates import effective_sample_size, jackknife, pareto_k
 from btgm_cli.truth.gradient_moves import GradientMoves
@@ -122,16 +123,17 @@ def drawn(folder: Path, temperature: float, seed: int) -> Path:
     particles, population = reference.smc.drawn(1.0, settings.n_particles, generator)
     read, gradients = went_on(f, particles, generator)
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        file,
-        stretch=torch.stack(read).numpy(),
-        population=population.numpy(),
-        log_z=tilt.log_z,
-        log_z_se=tilt.log_z_se,
-        mixed=reference.smc.has_mixed(1.0),
-        f_evals=reference.f_evals,
-        gradients=gradients,
-    )
+    with replacing(file) as temporary:
+        np.savez(
+            temporary,
+            stretch=torch.stack(read).numpy(),
+            population=population.numpy(),
+            log_z=tilt.log_z,
+            log_z_se=tilt.log_z_se,
+            mixed=reference.smc.has_mixed(1.0),
+            f_evals=reference.f_evals,
+            gradients=gradients,
+        )
     return file
 
 
