@@ -214,7 +214,8 @@ def test_every_yaml_composes_and_builds(option):
     of_the_vae = ("criterion=discriminator", "criterion=real_and_classes")
     its_model = ["model=vae_mnist"] * (option in of_the_vae)
     if option.startswith("system=") or option == "criterion=energy":
-        dim = 4 if option in ("system=many_well", "system=funnel") else 2
+        dims = {"system=many_well": 4, "system=funnel": 4, "system=dimer": 76}
+        dim = dims.get(option, 2)
         its_model = ["criterion=energy", "model=normal", f"model.latent_dim={dim}"]
     elif option == "criterion=kernels":
         its_model = ["model=normal"]
