@@ -101,8 +101,7 @@ class Weighted:
         rows = []
         for left, right in pairwise(EDGES):
             chosen = (self.distance >= left) & (self.distance < right)
-            known = [(chosen & (self.population == each)).sum() for each in range(8)]
-            if sum(known) >= LEAST:
+            if chosen.sum() >= LEAST:
                 free, error = self.told(partial(free_energy, chosen, (right - left).item()))
                 rows.append({"d": (left + right).item() / 2, "f_kt": free, "f_kt_se": error})
         return pd.DataFrame(rows)
