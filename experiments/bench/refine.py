@@ -18,41 +18,36 @@ from experiments.bench.judge import JUDGED, Judge
 from experiments.bench.refine_picture import draw_refinement
 from experiments.bench.refiners import langevin, rejected
 from experiments.bench.rivals import Row
-from experiments.bench.rounds import Shown, criterion_of, drawn_by
+from experiments.bench.rounds import (
+    SHOWN,
+    STEPS,
+    criterion_of,
+    ended_run,
+    first_of,
+    next_discriminator,
+)
 from experiments.bench.settings import Settings
 from experiments.bench.table import Table
 from torch import Tensor
 
-from btgm_cli.cli import run as runs
-from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.recipes import QUICK
-from btgm_cli.core.errors import BtgmError, DataError
+from btgm_cli.core.errors import DataError
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
 from btgm_cli.core.results import Status
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.domains.digits.mnist import load_mnist
-from btgm_cli.domains.digits.pretraining.discriminator import (
-    DiscriminatorSettings,
-    DiscriminatorTrainee,
-)
 from btgm_cli.domains.digits.pretraining.jobs import rebuilt
-from btgm_cli.domains.digits.vae import load_digits
 from btgm_cli.domains.pretraining.gates import in_chunks
 from btgm_cli.store.checkpoints import save_network
 from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.store.manifest import MANIFEST
-from btgm_cli.store.runs import SUMMARY
 from btgm_cli.tuned.correction import Correct, Corrector
 from btgm_cli.tuned.model import TunedModel
 
 N, QUICK_N = 10_000, 200
 """Images of each way."""
 
-SHOWN = 20_000
-"""Corrected draws of the last round's tilt that the next discriminator learns from."""
-
-STEPS, QUICK_STEPS = 2000, 5
-"""Of that training."""
+QUICK_STEPS = 5
+"""Of a discriminator's training."""
 
 FURTHER = (0.5, 1.0)
 """The β of a further round, whose criterion is the sum of all β f so far."""
@@ -153,40 +148,24 @@ class Refinement:
 
     def _run(self, number: int, names: Sequence[str], betas: Sequence[float]) -> LoadedRun:
         """The run of a round, made or gone on with where it is not finished."""
-        path = self.folder / f"round{number}"
-        if not (path / SUMMARY).is_file():
-            asked = [f"model={self.plan.model}", *criterion_of(names, self.plan.rounds)]
-            asked += [f"target.betas=[{','.join(map(str, betas))}]", f"seed={self.seed}"]
-            asked += [f"threads={torch.get_num_threads()}", f"out={path}"]
-            asked += QUICK if self.settings.quick else ()
-            begun = (path / MANIFEST).is_file()
-            # 3 is a verdict, and part of the table.
-            if runs.main([f"resume={path}"] if begun else asked) not in (0, 3):
-                raise BtgmError(f"the run in {path} did not end: see {path / 'run.log'}")
-        return load_run(path)
+        asked = [f"model={self.plan.model}", *criterion_of(names, self.plan.rounds)]
+        asked += [f"target.betas=[{','.join(map(str, betas))}]", f"seed={self.seed}"]
+        asked += QUICK if self.settings.quick else ()
+        return ended_run(self.folder / f"round{number}", asked)
 
     def _discriminator(self, number: int, made: LoadedRun, beta: float) -> str:
         """The path of a discriminator of real digits from draws of the last round's model."""
         path = self.folder / f"round{number}.safetensors"
         if path.is_file():
             return str(path)
-        digits = load_digits(self.plan.model, "model")
-        data = self.judge.data
+        quick, data = self.settings.quick, self.judge.data
         data = rebuilt(data, self.plan.model) if self.plan.kind == "rebuilt" else data
         rng = derived_generator(self.seed, "refine", "shown", number)
         corrector = Corrector(made.tuned(beta), made.f(), beta, Correct.RESAMPLE, rng)
-        pool = drawn_by(corrector, self.n if self.settings.quick else SHOWN)
-        steps = QUICK_STEPS if self.settings.quick else STEPS
-        trainee = DiscriminatorTrainee(
-            data.train_images,
-            Shown(digits, pool),
-            DiscriminatorSettings(self.plan.model, steps=steps),
-            self.seed,
-            torch.device("cpu"),
-        )
-        for index in range(steps):
-            trainee.step(index)
-        save_network(path, trainee.network)
+        n, steps = (self.n, QUICK_STEPS) if quick else (SHOWN, STEPS)
+        pool = first_of(corrector.draws(n), n).z
+        images, model = data.train_images, self.plan.model
+        save_network(path, next_discriminator(images, model, pool, steps, self.seed))
         return str(path)
 
     def _bounds(self) -> None:
@@ -246,7 +225,8 @@ class Refinement:
         rng: torch.Generator,
     ) -> tuple[Tensor, int]:
         corrector = Corrector(tuned, f, beta, Correct.RESAMPLE, rng)
-        return drawn_by(corrector, self.n), spent + corrector.f_evals
+        z = first_of(corrector.draws(self.n), self.n).z
+        return z, spent + corrector.f_evals
 
     def _add(
         self,

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from btgm_cli.cli import run as runs
+from btgm_cli.cli.loading import load_run
+from btgm_cli.core.errors import BtgmError
+from btgm_cli.domains.digits.discriminator import Discriminator
 from btgm_cli.domains.digits.generator import Digits
-from btgm_cli.tuned.correction import Corrector
+from btgm_cli.domains.digits.pretraining.discriminator import (
+    DiscriminatorSettings,
+    DiscriminatorTrainee,
+)
+from btgm_cli.domains.digits.vae import load_digits
+from btgm_cli.store.loaded import LoadedRun
+from btgm_cli.store.manifest import MANIFEST
+from btgm_cli.store.runs import SUMMARY
+from btgm_cli.tuned.correction import Draws, joined
+
+SHOWN = 20_000
+"""Corrected draws of the last round's tilt that the next discriminator learns from."""
+
+STEPS = 2000
+"""Of that training."""
 
 PLACES = ("first", "second", "third", "fourth")
 """Names of a sum's terms."""
@@ -26,27 +45,64 @@ class Shown(Digits):
         return self.pool[torch.randint(len(self.pool), (n,), generator=generator)]
 
 
-def drawn_by(corrector: Corrector, n: int) -> Tensor:
-    """n corrected draws z (n, D)."""
-    blocks, missing = [], n
-    for block in corrector.draws(n):
-        blocks.append(block.z[:missing])
-        missing -= len(blocks[-1])
-        if not missing:
-            break
-    return torch.cat(blocks)
+def first_of(blocks: Iterator[Draws], n: int) -> Draws:
+    """The first n draws of a corrector's blocks."""
+    taken: list[Draws] = []
+    while sum(map(len, taken)) < n:
+        taken.append(next(blocks))
+    return joined(taken).at(torch.arange(n))
 
 
-def criterion_of(names: Sequence[str], betas: Sequence[float]) -> list[str]:
-    """What a run is asked for: f of one discriminator, or the sum of β f of several."""
+def next_discriminator(
+    images: Tensor, model: str, pool: Tensor, steps: int, seed: int
+) -> Discriminator:
+    """Trained to tell images (n, 1, 28, 28) from what a model makes of a pool of z (m, D)."""
+    trainee = DiscriminatorTrainee(
+        images,
+        Shown(load_digits(model, "model"), pool),
+        DiscriminatorSettings(model, steps=steps),
+        seed,
+        torch.device("cpu"),
+    )
+    for index in range(steps):
+        trainee.step(index)
+    return trainee.network
+
+
+def ended_run(path: Path, asked: Sequence[str]) -> LoadedRun:
+    """The run in a directory: as it ended, gone on with, or made as it is asked for.
+
+    Raises:
+        BtgmError: it did not end.
+    """
+    if not (path / SUMMARY).is_file():
+        begun = (path / MANIFEST).is_file()
+        new = [*asked, f"threads={torch.get_num_threads()}", f"out={path}"]
+        # 3 is a verdict, and part of the table.
+        if runs.main([f"resume={path}"] if begun else new) not in (0, 3):
+            raise BtgmError(f"the run in {path} did not end: see {path / 'run.log'}")
+    return load_run(path)
+
+
+def criterion_of(
+    names: Sequence[str], betas: Sequence[float], place: str = "criterion"
+) -> list[str]:
+    """What a run is asked for: f of one discriminator, or the sum of β f of several.
+
+    Args:
+        names: of the discriminators.
+        betas: their weights, of which one discriminator needs none.
+        place: of the settings: the criterion itself, or a term of it.
+    """
+    choice = "criterion" if place == "criterion" else f"criterion@{place}"
     if len(names) == 1:
-        return ["criterion=discriminator", f"criterion.discriminator={names[0]}"]
-    asked = ["criterion=sum"]
-    for place, name, beta in zip(PLACES, names, betas, strict=False):
-        new = "" if place in PLACES[:2] else "+"
+        return [f"{choice}=discriminator", f"{place}.discriminator={names[0]}"]
+    asked = [f"{choice}=sum"]
+    for term, name, beta in zip(PLACES, names, betas, strict=False):
+        new = "" if term in PLACES[:2] else "+"
         asked += [
-            f"{new}criterion@criterion.terms.{place}=discriminator",
-            f"criterion.terms.{place}.discriminator={name}",
-            f"{new}criterion.weights.{place}={beta}",
+            f"{new}criterion@{place}.terms.{term}=discriminator",
+            f"{place}.terms.{term}.discriminator={name}",
+            f"{new}{place}.weights.{term}={beta}",
         ]
     return asked

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from experiments.bench.judge import Judge
+from experiments.bench.rounds import first_of
 
 from btgm_cli import load_run
 from btgm_cli.core.latent_criterion import draw_x
@@ -44,12 +45,8 @@ def measured(path: Path) -> list[dict]:
     for way, correct in (("tuned", Correct.NONE), ("corrected", Correct.RESAMPLE)):
         rng = derived_generator(seed, "classes_held", way)
         corrector = Corrector(run.tuned(beta), f, beta, correct, rng)
-        taken = []
-        for block in corrector.draws(N):
-            taken.append(block.x)
-            if sum(map(len, taken)) >= N:
-                break
-        rows.append(row(way, torch.cat(taken)[:N], corrector.f_evals))
+        x = first_of(corrector.draws(N), N).x
+        rows.append(row(way, x, corrector.f_evals))
     return rows
 
 
