@@ -10,12 +10,13 @@ those of `btgm run`. What is finished in FOLDER is taken as it is. Needs MNIST.
 What to ask E(real) for. Logits of two networks cannot be compared, so that no number of the last
 round will do, and the test images are to judge, not to choose. But the last round's tilt is known,
 q₁ ∝ p exp(λ₁ f₁ + Σ μ h), and the new logit f₂ is log q/q₁ if its discriminator is right, with q
-of what the VAE rebuilds. Then q₁ exp(f₂) is q itself, and a weight below 1 stops on the way. So the
-term `real` is λ₁ f₁ + w f₂ with w = 1, and is asked for the mean that it has under q₁ exp(w f₂)
-with the other views held. The run's own tilt then is this one, with a multiplier of 1. The mean is
-by importance weights of fresh draws of the last round: of those that it has learned from, a
-discriminator is too sure. Where so few of them stay effective that their weights say little, the
-discriminator has hardly seen what it leads to, and w is the largest of `WEIGHTS` at which enough do.
+of what the VAE rebuilds. Then q₁ exp(f₂) is q itself, and a weight below 1 stops on the way. So
+the term `real` is λ₁ f₁ + w f₂ with w = 1, and is asked for the mean that it has under
+q₁ exp(w f₂) with the other views held. The run's own tilt then is this one, with a multiplier of
+1. The mean is by importance weights of fresh draws of the last round: of those that it has learned
+from, a discriminator is too sure. Where so few of them stay effective that their weights say
+little, the discriminator has hardly seen what it leads to: w is the largest of `WEIGHTS` at which
+enough do.
 """
 
 import json
@@ -137,7 +138,9 @@ class Round:
         if (self.path / MANIFEST).is_file():
             return ended_run(self.path, [])
         self._train()
-        return ended_run(self.path, [*self.settings(self._asked()), *further])
+        asked = self._asked()
+        print(asked, flush=True)
+        return ended_run(self.path, [*self.settings(asked), *further])
 
     def settings(self, asked: Asked) -> list[str]:
         """What `btgm run` is asked for."""
