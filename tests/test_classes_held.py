@@ -88,7 +88,7 @@ def small(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_round_is_made_once_and_the_next_goes_on_from_it(small, tmp_path, monkeypatch):
+def test_a_round_is_made_once_and_the_next_goes_on_from_it(small, tmp_path, monkeypatch, capsys):
     quick = [*QUICK, "tuning.n_learn=1000", "tuning.max_updates=2"]
     views = 'target.views=["E(real) = -2.2","E(class0) = 0.1"]'
     first, folder = tmp_path / "first", tmp_path / "second"
@@ -108,6 +108,9 @@ def test_a_round_is_made_once_and_the_next_goes_on_from_it(small, tmp_path, monk
     monkeypatch.setattr(Round, "_train", None)
     assert main([str(first), str(folder)]) == 0
     assert read_table(folder / "rounds.csv").equals(table)
+
+    assert main([str(second.path), str(folder)]) == 2
+    assert "holds another run's round" in capsys.readouterr().err
 
     further = Round(second, tmp_path / "third")
     cfg = compose_config("run", further.settings(Asked(0.5, 1.0, 0.1))).criterion.terms.real

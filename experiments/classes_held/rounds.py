@@ -21,9 +21,10 @@ enough do.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from experiments.bench.rounds import (
@@ -49,7 +50,7 @@ from btgm_cli.domains.digits.pretraining.jobs import rebuilt
 from btgm_cli.domains.pretraining.gates import in_chunks
 from btgm_cli.store.checkpoints import save_network
 from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.store.manifest import MANIFEST
+from btgm_cli.store.manifest import read_manifest
 from btgm_cli.store.tables import read_table, write_table
 from btgm_cli.tilt.multipliers import LEAST_ESS
 from btgm_cli.tilt.views import Tilted, Viewpoint, settle
@@ -132,10 +133,20 @@ class Round:
         self.beta = float(last.pareto["beta"].iloc[-1])
         by_name = zip((view.of for view in criterion.views), criterion.weights, strict=True)
         self.multiplier = self.beta * dict(by_name)[REAL]
+        before = _logits(last.config["criterion"]["terms"][REAL])
+        self.logits = [(name, self.multiplier * weight) for name, weight in before]
 
     def made(self, further: Sequence[str]) -> LoadedRun:
-        """The next run with further settings, ended."""
-        if (self.path / MANIFEST).is_file():
+        """The next run with further settings, ended.
+
+        Raises:
+            SettingError: the folder holds the round of another run.
+        """
+        there = read_manifest(self.path)
+        if there:
+            told = there.settings["criterion"]["terms"][REAL]
+            if there.settings["seed"] != self.seed or _logits(told)[:-1] != self.logits:
+                raise SettingError("FOLDER", str(self.path.parent), "holds another run's round")
             return ended_run(self.path, [])
         self._train()
         asked = self._asked()
@@ -144,12 +155,7 @@ class Round:
 
     def settings(self, asked: Asked) -> list[str]:
         """What `btgm run` is asked for."""
-        term = self.last.config["criterion"]["terms"][REAL]
-        alone = "discriminator" in term
-        terms = [term] if alone else list(term["terms"].values())
-        weights = [1.0] if alone else list(term["weights"].values())
-        names = [*(each["discriminator"] for each in terms), str(self.network)]
-        betas = [*(self.multiplier * weight for weight in weights), asked.weight]
+        names, betas = zip(*self.logits, (str(self.network), asked.weight), strict=True)
         views = [f"E({REAL})={asked.mean:.4g}", *(view.text for view in self.held)]
         return [
             f"model={self.model}",
@@ -192,12 +198,21 @@ class Round:
         return made
 
 
+def _logits(term: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Discriminators of a term and their weights."""
+    if "discriminator" in term:
+        return [(term["discriminator"], 1.0)]
+    each = zip(term["terms"].values(), term["weights"].values(), strict=True)
+    return [(part["discriminator"], weight) for part, weight in each]
+
+
 def rows_of(made: LoadedRun) -> list[dict]:
     """Draws of a round's run held against the test images, and what the run was asked for."""
-    term, asked = made.config["criterion"]["terms"][REAL], made.config["target"]["views"]
+    logits = _logits(made.config["criterion"]["terms"][REAL])
+    asked = made.config["target"]["views"]
     about = {
-        "round": len(term["terms"]),
-        "weight": list(term["weights"].values())[-1],
+        "round": len(logits),
+        "weight": logits[-1][1],
         "asked": next(view.value for view in map(View.parsed, asked) if view.of == REAL),
     }
     return [{**about, **row} for row in measured(made.path)]
@@ -207,7 +222,7 @@ def main(argv: Sequence[str]) -> int:
     """Make the round and its table."""
     paths = [Path(item) for item in argv if "=" not in item]
     further = [item for item in argv if "=" in item]
-    folder = paths[1] if len(paths) > 1 else Path("outputs/classes_held/round2")
+    folder = paths[1] if len(paths) > 1 else Path("outputs/classes_held") / paths[0].name
     try:
         compose_config("run", further)  # a mistake is told before anything is trained
         made = Round(load_run(paths[0]), folder).made(further)
