@@ -29,6 +29,7 @@ from btgm_cli.tuning.fitting import (
 )
 from btgm_cli.tuning.known import KnownOfPrior, climbed
 from btgm_cli.tuning.learning import Lesson, pairs_of
+from btgm_cli.tuning.preconditioning import Preconditioner
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.resumed import require_same
 from btgm_cli.tuning.settings import Gradient, Tuning
@@ -75,6 +76,8 @@ class Visits:
         self._journal, self._watched = journal, Watched(passes, journal, observe)
         self._known = self._known_of_prior()
         self._teacher = self._teacher_of_tilts()
+        follows = settings.gradient in ASKING
+        self._preconditioner = Preconditioner(self.flow) if follows else None
         self._asked: list[Pairs] = []
         self._of_p: list[Pairs] = []
 
@@ -188,7 +191,11 @@ class Visits:
 
     def _train(self, index: int, beta: float) -> Trained:
         """Train the flow and fit the acceptance."""
-        training, settings = self._training(index, beta)
+        placed, spent = False, 0
+        if self._preconditioner:
+            generator = self.generator("pilot", index)
+            placed, spent = self._preconditioner.place(self.f, beta, generator)
+        training, settings = self._training(index, beta, placed=placed)
         if self.acceptance and self._learns_first:
             return self._learn_first(self.acceptance, index, training, settings)
         if checkpoint := self._watched.checkpoint(index):
@@ -205,7 +212,7 @@ class Visits:
             evals += self._teacher.examine(training, index)
         if self.acceptance and training.finite:
             evals += self._fit(self.acceptance, index, training)
-        return Trained(training.step, evals, followed, training.finite)
+        return Trained(training.step, evals + spent, followed, training.finite)
 
     def _learn_first(
         self, acceptance: Acceptance, index: int, training: Training, settings: Tuning
@@ -272,11 +279,12 @@ class Visits:
         f = self.remembering(self.f, *self.weights)
         return Teacher(f, self.settings.n_learn, self.generator)
 
-    def _training(self, index: int, beta: float) -> tuple[Training, Tuning]:
-        """A fresh training of the flow, and its settings."""
+    def _training(self, index: int, beta: float, *, placed: bool) -> tuple[Training, Tuning]:
+        """A fresh training, from β itself where the flow was placed there, and its settings."""
         settings, last = self.settings, last_trained(self.points)
         steps = settings.steps if last else settings.first_steps
-        schedule = Schedule(last.beta if last else 0.0, beta, steps)
+        start = beta if placed else last.beta if last else 0.0
+        schedule = Schedule(start, beta, steps)
         if last:
             step = moved(last, beta, self.weights[: self._multiplying])
             settings = replace(settings, learning_rate=settings.learning_rate * warm_share(step))

@@ -33,5 +33,6 @@ def build_flow(settings: Mapping[str, Any], state: State) -> Flow:
     arguments = dict(settings)
     families = {"iaf": InverseAutoregressive, "spline_coupling": SplineCoupled}
     flow: Flow = families[arguments.pop("family")](**arguments)
-    flow.load_state_dict(state)
+    # An earlier version's flows have no place of their own: that is the identity.
+    flow.load_state_dict(flow.state_dict() | state)
     return flow

@@ -25,7 +25,8 @@ COPIES = 5
 class Flow(nn.Module):
     """z = T(z₀), each layer a Pyro transform acting on its own permutation of the coordinates.
 
-    Subclasses build one layer; its last linear map must start so small that the layer is the
+    After the layers comes an affine map, the identity unless `place` has set it; no training moves
+    it. Subclasses build one layer; its last linear map must start so small that the layer is the
     identity, as §3.1 asks ("setting g very close to identity").
 
     Args:
@@ -58,8 +59,28 @@ class Flow(nn.Module):
         orders = _permutations(latent_dim, depth, derived_generator(seed, "permutations"))
         self.register_buffer("orders", orders)
         self.register_buffer("inverse_orders", orders.argsort(-1))
+        self.register_buffer("center", torch.zeros(latent_dim))
+        self.register_buffer("factor", torch.eye(latent_dim))
         self.orders: Tensor
         self.inverse_orders: Tensor
+        self.center: Tensor
+        self.factor: Tensor
+
+    def place(self, center: Tensor, factor: Tensor) -> None:
+        """Have the layers act in coordinates y in which z is `center` + `factor` y.
+
+        Args:
+            center: shape (D,).
+            factor: lower triangular with a positive diagonal, shape (D, D).
+        """
+        self.center.copy_(center)
+        self.factor.copy_(factor)
+
+    @property
+    def is_placed(self) -> bool:
+        """Is the affine map another than the identity?"""
+        start = torch.eye(self.latent_dim).to(self.factor)
+        return not torch.equal(self.factor, start) or bool(self.center.any())
 
     def forward(self, z0: Tensor) -> tuple[Tensor, Tensor]:
         """z of shape (n, D) and log|det ∂z/∂z₀| of shape (n,), for z₀ of shape (n, D)."""
@@ -70,14 +91,15 @@ class Flow(nn.Module):
             log_det = log_det + layer.log_abs_det_jacobian(before, after)
             forget(layer)
             z = after[:, back]
-        return z, log_det
+        return self.center + z @ self.factor.T, log_det + self._log_volume
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z₀ of shape (n, D) and log|det ∂z/∂z₀| at z₀, for z of shape (n, D).
 
         An autoregressive layer needs D passes for this, a coupling layer one.
         """
-        log_det = z.new_zeros(z.shape[0])
+        log_det = z.new_zeros(z.shape[0]) + self._log_volume
+        z = torch.linalg.solve_triangular(self.factor, (z - self.center).T, upper=False).T
         for layer, order, back in reversed(self._steps()):
             after = z[:, order]
             before = layer.inv(after)
@@ -85,6 +107,11 @@ class Flow(nn.Module):
             forget(layer)
             z = before[:, back]
         return z, log_det
+
+    @property
+    def _log_volume(self) -> Tensor:
+        """Log determinant of the affine map."""
+        return self.factor.diagonal().log().sum()
 
     def _steps(self) -> list[tuple[Any, Tensor, Tensor]]:
         """Each layer with the order that it acts on and the way back."""
