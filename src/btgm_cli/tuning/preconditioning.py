@@ -29,8 +29,9 @@ DRAWS = 1000
 LEAST_SHARE, TOO_FEW = 0.3, 0.05
 """Of these, effective for the tilt on the way that comes next; and for none, as in wide spaces."""
 
-MOST_PROPOSALS = 20
-"""The posteriors of the shipped simulators take 6 to 15."""
+MOST_PROPOSALS, MOST_STALLS = 20, 3
+"""The posteriors of the shipped simulators take 6 to 15; that go on from the same share of β in a
+row, two there."""
 
 DEGREES = 4
 """Of freedom of the proposals; normal ones starve where a tilt is curved or heavy-tailed."""
@@ -102,8 +103,8 @@ def pilot(f: LatentCriterion, beta: float, generator: torch.Generator) -> Pilot:
     device, dim = generator.device, f.model.latent_dim
     center = torch.zeros(dim, dtype=torch.double, device=device)
     factor, share, reached = torch.eye(dim, dtype=torch.double, device=device), 0.0, False
-    f_evals = 0
-    while not reached and f_evals < MOST_PROPOSALS * DRAWS:
+    f_evals = stalls = 0
+    while not reached and stalls < MOST_STALLS and f_evals < MOST_PROPOSALS * DRAWS:
         away, log_t = _student(DRAWS, dim, generator)
         z = (center + away @ factor.T).float()
         values = evaluate(f, z).double()
@@ -115,6 +116,7 @@ def pilot(f: LatentCriterion, beta: float, generator: torch.Generator) -> Pilot:
         if further is None:
             break
         center, factor = _moments(z.double(), torch.softmax(weights.at(further), 0))
+        stalls = stalls + 1 if further == share else 0
         reached, share = share == further == 1.0, further
     return Pilot(center.float(), factor.float(), reached, f_evals)
 
