@@ -10,6 +10,7 @@ CONSTRAINTS ?= constraints.txt
 DIST ?= dist
 ARGS ?=
 QUICK ?=
+LAUNCHER ?=
 FIGURES := fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11 ising double_well muller_brown
 
 .DEFAULT_GOAL := help
@@ -73,10 +74,13 @@ double_well: ## The lecture's double well: draws, latents, energies (1 minute of
 muller_brown: ## The lecture's Müller–Brown surface, likewise
 ising: ## The Ising model on a 4 x 4 torus across its critical point (10 minutes of processor time)
 figures: $(STAMP) ## All of these as one sweep, and outputs/figures/index.html; again to go on (2 hours; QUICK=1: minutes)
-	$(BIN)/btgm figure all $(if $(filter 1,$(QUICK)),quick=true) $(ARGS)
+	$(BIN)/btgm figure all $(if $(filter 1,$(QUICK)),quick=true) $(LAUNCHER) $(ARGS)
 
 $(FIGURES): $(STAMP)
-	$(BIN)/btgm figure $@ $(if $(filter 1,$(QUICK)),quick=true)
+	$(BIN)/btgm figure $@ $(if $(filter 1,$(QUICK)),quick=true) $(LAUNCHER)
+
+# Those of several runs make them side by side, a core each; LAUNCHER= makes one after the other.
+fig2 fig3 fig4 fig8 fig9 fig10 ising figures: LAUNCHER := hydra/launcher=btgm_joblib
 
 build: $(STAMP) ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(DIST)

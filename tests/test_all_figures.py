@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.image import imsave
 
 from btgm_cli.cli import figures, main
+from btgm_cli.cli.engines import Engine
 from btgm_cli.core.errors import DataError, SettingError
 from btgm_cli.store.files import write_text
 from tests.pages import checked, embedded
@@ -51,7 +53,7 @@ def tiny(here, monkeypatch):
 
 
 def make(here, **changes):
-    asked = {"quick": False, "threads": 1, "names": NAMES} | changes
+    asked = {"quick": False, "threads": 1, "engine": Engine([]), "names": NAMES} | changes
     return figures.make_all(here / "all", **asked)
 
 
@@ -109,10 +111,24 @@ def test_a_figure_that_cannot_be_made_takes_no_other_down(here, capsys):
 
 def test_a_folder_of_other_settings_is_refused(here, monkeypatch, capsys):
     with monkeypatch.context() as patch:  # planned, and no more
-        patch.setattr(figures, "_made", lambda recipe, sweep: "")
+        patch.setattr(figures, "_made", lambda recipe, sweep, here: "")
         assert make(here) == 0
     monkeypatch.setattr(figures, "load_figure", lambda name, quick: Tiny(name, beta=0.4))
     with pytest.raises(SettingError, match=r"other settings \(target.betas=\[0.3\], not \[0.4\]"):
         make(here)
     assert main(["figure", "all", "quick=maybe"]) == 2
     assert "quick='maybe'" in capsys.readouterr().err
+
+
+def test_a_planned_run_that_another_command_has_made_is_taken_as_it_is(here, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "_made", lambda recipe, sweep, **how: "")
+        assert make(here, names=("fig5",)) == 0
+        patch.setattr(torch, "get_num_threads", lambda: 2)  # of the other command
+        overrides = [item for item in Tiny("fig5").runs()["default"] if item != "threads=1"]
+        assert main(["run", *overrides, "out=all/fig5/runs/default"]) in (0, 3)
+    manifest = here / "all" / "fig5" / "runs" / "default" / "manifest.json"
+    before = manifest.read_bytes()
+    assert make(here, names=("fig5",)) == 0
+    assert MADE == ["fig5"]
+    assert manifest.read_bytes() == before

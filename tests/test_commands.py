@@ -107,7 +107,8 @@ def read_as_rank(argv: list[str]) -> None:
 def read_as_figure(argv: list[str]) -> None:
     if argv[0] not in figure.FIGURES:
         raise BtgmError(f"{argv[0]} is no figure")
-    checked(figure.Request, arguments(argv[1:]))
+    how = engine_settings(argv)
+    checked(figure.Request, arguments([item for item in argv[1:] if item not in how]))
 
 
 def read_as_report(argv: list[str]) -> None:

@@ -119,7 +119,8 @@ class Engine:
             BtgmError: there is no room for any job.
         """
         place = QuotedString(str(jobs.path), Quote.single).with_quotes()
-        sized = [f"threads={jobs.threads}", f"workers={max(1, _cores() // jobs.threads)}"]
+        threads = jobs.threads_of(numbers)
+        sized = [f"threads={threads}", f"workers={max(1, _cores() // threads)}"]
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="btgm"):
             cfg = _composed([*self._settings, *sized, f"hydra.sweep.dir={place}"])
             with open_dict(cfg):

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btgm_cli.cli import figures, run
+from btgm_cli.cli.engines import Engine, engine_settings
+from btgm_cli.cli.figure_sweep import swept
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
-from btgm_cli.cli.recipes import FIGURES, Recipe, load_figure
+from btgm_cli.cli.recipes import FIGURES, RUNS, Recipe, load_figure
 from btgm_cli.cli.settings import arguments, checked
 from btgm_cli.cli.threads import require_threads
 from btgm_cli.core.errors import BtgmError, SettingError
@@ -19,6 +21,7 @@ from btgm_cli.store.files import require_writable
 from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.store.manifest import MANIFEST
 from btgm_cli.store.runs import SUMMARY, read_run
+from btgm_cli.store.sweeps import note_failure
 
 ALL = "all"
 
@@ -28,9 +31,12 @@ USAGE = f"""usage: btgm figure FIGURE [SETTING=VALUE ...]
   quick=false    true: few steps and draws, so that it takes seconds and the numbers mean nothing
   out=           a folder; by default outputs/figures/FIGURE, or outputs/figures/quick/FIGURE
   threads=       CPU threads, of its runs too; see `btgm run --cfg job`
+  hydra/launcher=btgm_joblib
+                 its runs side by side, as the jobs of a sweep; each takes one thread unless told
 
-A finished run in the folder is used again, one that was interrupted goes on. `all` makes the runs
-of all as one sweep, each figure in its own folder, and index.html; what is finished stays."""
+A finished run in the folder is used again, one that was interrupted goes on, with its own threads
+and by whatever launcher. `all` makes the runs of all as one sweep, each figure in its own folder,
+and index.html; what is finished stays."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         SettingError: no such figure, a setting that cannot be used, or other runs in the folder.
+        BtgmError: a run did not end.
     """
     if argv and argv[0] in ("-h", "--help"):
         print(USAGE)
@@ -72,16 +79,18 @@ def main(argv: Sequence[str]) -> int:
     name, *settings = argv or [""]
     if name not in (*FIGURES, ALL):
         raise SettingError("figure", name, f"choose one of {', '.join(FIGURES)}, {ALL}")
-    request = checked(Request, arguments(settings))
+    hows = engine_settings(settings)
+    request = checked(Request, arguments([item for item in settings if item not in hows]))
+    engine = Engine(hows)
     out = request.folder(name)
     require_writable("out", out)
     if name == ALL:
-        return figures.make_all(out, quick=request.quick, threads=request.threads)
+        return figures.make_all(out, quick=request.quick, threads=request.threads, engine=engine)
     figure = load_figure(name, quick=request.quick)
     recipe = Recipe(name, figure, out, request.quick, request.threads)
     recipe.claim()
     with cpu_threads(request.threads):
-        runs, started = _runs(recipe), time.perf_counter()
+        runs, started = _runs(recipe, engine), time.perf_counter()
         written = figure.make(runs, out)
     recipe.note_made(written, time.perf_counter() - started)
     print(out.joinpath(f"{name}.md").read_text(encoding="utf-8"))
@@ -90,17 +99,33 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _runs(recipe: Recipe) -> dict[str, LoadedRun]:
+def _runs(recipe: Recipe, engine: Engine) -> dict[str, LoadedRun]:
     """The finished runs of a figure by their names.
 
     Raises:
-        DataError: a finished run is damaged.
+        BtgmError: one is damaged, or did not end.
     """
     places, asked = recipe.places(), recipe.asked()
-    for place in places.values():
-        if (place / SUMMARY).is_file():
-            read_run(place)
+    finished = [place for place in places.values() if (place / SUMMARY).is_file()]
+    for place in finished:
+        read_run(place)
+    if not engine.here and len(finished) < len(places):
+        _side_by_side(recipe, engine)
     return {name: _finished(places[name], overrides) for name, overrides in asked.items()}
+
+
+def _side_by_side(recipe: Recipe, engine: Engine) -> None:
+    """Have a launcher do what is left of the runs.
+
+    Raises:
+        BtgmError: one did not end, and why; the others did.
+    """
+    with swept(recipe.out / RUNS, recipe.asked(), 1) as sweep:
+        engine.run(sweep)
+        faults = sweep.told(sweep.unfinished())
+    if faults:
+        told = "; ".join(line.strip() for line in faults)
+        raise BtgmError(f"the runs in {recipe.out / RUNS} did not all end: {told}")
 
 
 def _finished(path: Path, overrides: Sequence[str]) -> LoadedRun:
@@ -115,4 +140,5 @@ def _finished(path: Path, overrides: Sequence[str]) -> LoadedRun:
         # 3 is a verdict, and part of the figure.
         if code not in (0, 3):
             raise BtgmError(f"the run in {path} did not end: see {path / 'run.log'}")
+        note_failure(path, None)  # that of a launcher before
     return load_run(path)

@@ -6,33 +6,40 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-from btgm_cli.cli.config import compose_config
+from btgm_cli.cli.engines import Engine
+from btgm_cli.cli.figure_sweep import swept
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
-from btgm_cli.cli.prepare import about, prepared_of
-from btgm_cli.cli.recipes import FIGURES, Recipe, claim_of, load_figure, refuse_another
+from btgm_cli.cli.recipes import FIGURES, RUNS, Recipe, claim_of, load_figure
 from btgm_cli.cli.sweep import Sweep
-from btgm_cli.core.errors import BtgmError, SettingError, in_one_line
+from btgm_cli.cli.threads import chosen_threads
+from btgm_cli.core.errors import BtgmError, in_one_line
 from btgm_cli.report.html.all_figures import Made, write_figures_page
-from btgm_cli.store.manifest import Manifest, read_manifest
+from btgm_cli.store.manifest import read_manifest
 from btgm_cli.store.runs import read_run, read_summary
-from btgm_cli.store.sweeps import Planned, holds_sweep, read_plan
 
 FAILED = 2
 
 
 def make_all(
-    out: Path, *, quick: bool, threads: int | None, names: Sequence[str] = FIGURES
+    out: Path,
+    *,
+    quick: bool,
+    threads: int | None,
+    engine: Engine,
+    names: Sequence[str] = FIGURES,
 ) -> int:
     """Make all figures that are not made yet, and `index.html` after each.
+
+    A launcher does the runs of all before the first figure is made; here each has its own first.
 
     Args:
         out: the folder of all; each figure has its own in it.
         quick: few steps and draws, so that the numbers mean nothing.
-        threads: of the runs; None leaves torch's choice.
+        threads: of the runs; None leaves torch's choice, or takes one where a launcher does them.
+        engine: what does the runs.
         names: of the figures.
 
     Returns:
@@ -46,59 +53,33 @@ def make_all(
     ]
     for recipe in recipes:
         recipe.claim()
-    jobs = _jobs(out, recipes)
+    asked = {
+        f"{recipe.name}/{RUNS}/{run}": overrides
+        for recipe in recipes
+        for run, overrides in recipe.asked().items()
+    }
     faults = dict[str, str]()
-    try:
-        with Sweep(out, jobs, resume=holds_sweep(out)) as sweep:
-            for recipe in recipes:
-                if fault := _made(recipe, sweep):
-                    print(f"btgm figure: {recipe.name}: {fault}", file=sys.stderr, flush=True)
-                    faults[recipe.name] = fault
-                page = write_figures_page(out, [_told(one, faults) for one in recipes])
-    except KeyboardInterrupt as stopped:
-        stopped.__notes__ = ["the same command goes on"]
-        raise
+    with swept(out, asked, chosen_threads(threads) if engine.here else 1) as sweep:
+        if not engine.here:
+            engine.run(sweep)
+        for recipe in recipes:
+            if fault := _made(recipe, sweep, here=engine.here):
+                print(f"btgm figure: {recipe.name}: {fault}", file=sys.stderr, flush=True)
+                faults[recipe.name] = fault
+            page = write_figures_page(out, [_told(one, faults) for one in recipes])
     print(page)
     return FAILED if faults else 0
 
 
-def _jobs(out: Path, recipes: Sequence[Recipe]) -> list[Planned]:
-    """The runs of all figures as the jobs of a sweep; as they were planned, if they were."""
-    asked = {
-        f"{recipe.name}/runs/{run}": overrides
-        for recipe in recipes
-        for run, overrides in recipe.asked().items()
-    }
-    if not holds_sweep(out):
-        return [Planned(folder, _manifest(out / folder, own)) for folder, own in asked.items()]
-    jobs = read_plan(out)
-    if [job.folder for job in jobs] != list(asked):
-        expected = "holds a sweep of other runs; choose another folder or remove it"
-        raise SettingError("out", str(out), expected)
-    for job in jobs:
-        what = f"{out / job.folder} is planned"
-        refuse_another(job.manifest, compose_config("run", asked[job.folder]), what, out)
-    return jobs
-
-
-def _manifest(place: Path, overrides: Sequence[str]) -> Manifest:
-    """What a run is to belong to; of one that has begun, what it belongs to."""
-    there = read_manifest(place)
-    if there is not None:
-        return replace(there, rows=(), files={}, seconds=0.0)
-    cfg = compose_config("run", overrides)
-    return prepared_of(cfg, about(cfg)).manifest
-
-
-def _made(recipe: Recipe, sweep: Sweep) -> str:
-    """Make a figure, its runs first, unless it is made; why it could not be, or nothing."""
-    own = {f"{recipe.name}/runs/{run}" for run in recipe.places()}
+def _made(recipe: Recipe, sweep: Sweep, *, here: bool) -> str:
+    """Make a figure unless it is made, here its runs first; why it could not be, or nothing."""
+    own = {f"{recipe.name}/{RUNS}/{run}" for run in recipe.places()}
     left = [k for k in sweep.unfinished() if sweep.jobs[k].folder in own]
-    if left:
+    if left and here:
         print(f"\n{recipe.name}", flush=True)
-    elif recipe.is_made():
+        sweep.run(left)
+    elif not left and recipe.is_made():
         return ""
-    sweep.run(left)
     failed = [sweep.jobs[k].folder for k in sweep.unfinished() if k in left]
     if failed:
         return f"{failed[0]} did not end: see index.csv"

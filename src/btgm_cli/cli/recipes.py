@@ -21,6 +21,9 @@ from btgm_cli.store.manifest import ABSENT, MANIFEST, Manifest, first_difference
 OWNER, MADE = "figure.json", "made.json"
 """Say whose folder it is, and from what its figure was made."""
 
+RUNS = "runs"
+"""Its folder in that of a figure."""
+
 FIGURES = tuple(sorted(choices("figure"), key=lambda name: (len(name), name)))
 
 QUICK = (
@@ -33,9 +36,6 @@ QUICK = (
 )
 """Settings that make a run take seconds, and its numbers mean nothing."""
 
-CHOSEN = {"threads": None, "device": "auto"}
-"""What a run settles by itself, where it is given so."""
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -46,7 +46,7 @@ class Recipe:
         figure: what it is.
         out: its folder.
         quick: few steps and draws?
-        threads: of its runs; None leaves torch's choice.
+        threads: of its runs that have not begun; None leaves torch's choice.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Recipe:
 
     def places(self) -> dict[str, Path]:
         """The directory of each run."""
-        return {run: self.out / "runs" / run for run in self.figure.runs()}
+        return {run: self.out / RUNS / run for run in self.figure.runs()}
 
     def claim(self) -> None:
         """Make `out` the folder of this figure.
@@ -144,6 +144,8 @@ def claim_of(name: str) -> str:
 def refuse_another(there: Manifest, asked: DictConfig, what: str, out: Path) -> None:
     """Refuse a folder whose run has other settings, such as a quick one's.
 
+    The threads may differ: they say how a run is made, and a launcher's have other ones.
+
     Args:
         there: what its run belongs to.
         asked: what it is to belong to.
@@ -154,7 +156,8 @@ def refuse_another(there: Manifest, asked: DictConfig, what: str, out: Path) -> 
         SettingError: names the first setting that differs.
     """
     own = values_of(asked)
-    own |= {key: there.settings[key] for key, value in CHOSEN.items() if own[key] == value}
+    settled = ["threads"] + ["device"] * (own["device"] == "auto")
+    own |= {name: there.settings[name] for name in settled}
     found = first_difference(own, there.settings)
     if found:
         name, value, other = (None if part is ABSENT else part for part in found)

@@ -80,12 +80,16 @@ class Shards:
     """
 
     def __init__(self, work: ShardWork, threads: int) -> None:
-        self.work, self.threads = work, threads
+        self.work, self._threads = work, threads
         self.path = work.out.parent
 
     def __len__(self) -> int:
         """How many there are."""
         return self.work.count
+
+    def threads_of(self, numbers: Sequence[int]) -> int:
+        """CPU threads of a shard, the same for all."""
+        return self._threads
 
     def unfinished(self) -> list[int]:
         """Those whose last file is not there, or whose parts still are."""

@@ -111,10 +111,9 @@ class Sweep:
         """Of a job."""
         return self.path / self.jobs[number].folder
 
-    @property
-    def threads(self) -> int:
-        """CPU threads of a job; the most, where they differ."""
-        return max(int(job.manifest.settings["threads"]) for job in self.jobs)
+    def threads_of(self, numbers: Sequence[int]) -> int:
+        """CPU threads of one of these jobs; the most, where they differ."""
+        return max(int(self.jobs[number].manifest.settings["threads"]) for number in numbers)
 
     @property
     def work(self) -> Work:

@@ -25,9 +25,8 @@ class Jobs(Protocol):
     def path(self) -> Path:
         """Where a launcher leaves files of its own; absolute."""
 
-    @property
-    def threads(self) -> int:
-        """CPU threads of a job."""
+    def threads_of(self, numbers: Sequence[int]) -> int:
+        """CPU threads of one of these; the most, where they differ."""
 
     @property
     def work(self) -> Callable[[Any], str]:

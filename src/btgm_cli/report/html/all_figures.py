@@ -23,7 +23,7 @@ class Made:
         folder: where it is.
         verdicts: on its runs, by their names.
         command: that makes it.
-        seconds: of wall time.
+        seconds: of wall time, its runs' one by one added up.
         made: is it there?
         fault: why it could not be made; empty where it could.
     """
