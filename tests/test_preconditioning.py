@@ -177,9 +177,8 @@ def test_a_path_into_a_narrow_tilt_is_charged_for_its_pilots_and_resumes_to_the_
     assert last.effort.f_evals > trained + SETTINGS.n_eval + 2 * DRAWS
     assert last.effort.f_gradients == trained
     assert last.figures.kl_gap < 0.01 + 4 * last.figures.kl_gap_se
-    for done in (1, 2):  # before the first place, and after it
-        resumed = MemoryJournal()
-        resumed.kept = journal.kept[:done]
-        again = path(resumed)
-        for name, value in again.points[-1].flow_state.items():
-            assert torch.equal(value, last.flow_state[name])
+    resumed = MemoryJournal()
+    resumed.kept = journal.kept[:2]
+    again = path(resumed)
+    for name, value in again.points[-1].flow_state.items():
+        assert torch.equal(value, last.flow_state[name])
