@@ -102,7 +102,7 @@ class Preconditioner:
         if not found.reached or (anew and not found.is_narrow):
             return Start(f_evals=found.f_evals)
         if anew:
-            self._flow.load_state_dict(self._untrained)
+            self._flow.restore(self._untrained)
         self._flow.place(found.center, WIDER * found.factor)
         return Start(placed=True, anew=anew, f_evals=found.f_evals)
 

@@ -147,7 +147,7 @@ class Visits:
 
     def _take_over(self, point: PathPoint) -> None:
         """Stand where the run stood when this point was finished."""
-        self.flow.load_state_dict(point.flow_state)
+        self.flow.restore(point.flow_state)
         if self.acceptance:
             self.acceptance.load_state_dict(point.acceptance_state)
             self._known.charged |= self.acceptance.beta.item() == point.beta != 0
