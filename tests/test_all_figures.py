@@ -120,6 +120,7 @@ def test_a_folder_of_other_settings_is_refused(here, monkeypatch, capsys):
     assert "quick='maybe'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_planned_run_that_another_command_has_made_is_taken_as_it_is(here, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(figures, "_made", lambda recipe, sweep, **how: "")

@@ -28,6 +28,7 @@ from btgm_cli.cli.config import (
 from btgm_cli.core.errors import DataError
 from btgm_cli.core.latent_criterion import settled
 from btgm_cli.core.seeds import derived_generator
+from btgm_cli.domains.simulators.data import read_data
 from btgm_cli.domains.simulators.emulator import Emulator, Simulations
 from btgm_cli.domains.simulators.fit import Fit
 from btgm_cli.domains.simulators.fitted import MOST_UNITS, differ
@@ -263,6 +264,13 @@ def test_a_summary_is_given_or_learned(folder):
     np.save("queue.npy", np.ones((1, 50)))
     with pytest.raises(SettingError, match="choose one of both"):
         under(model, Fit("queue.npy", folder="kept", learned=True))
+
+
+def test_data_of_a_csv_are_a_tensor_without_a_warning(tmp_path):
+    file = tmp_path / "data.csv"
+    file.write_text("count\n1\n4\n")
+    x = torch.from_numpy(read_data(str(file), load_model("poisson").simulator))
+    assert x.tolist() == [[1.0], [4.0]]
 
 
 @pytest.mark.parametrize(

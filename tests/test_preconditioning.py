@@ -117,9 +117,9 @@ def test_a_flow_of_an_earlier_version_is_read_as_one_that_is_not_placed():
 def test_a_wide_tilt_leaves_the_flow_where_it_was():
     flow = small()
     before = flow.snapshot()
-    placed, spent = Preconditioner(flow).place(latent(well(3.0)), 1.0, derived_generator(0))
-    assert not placed
-    assert spent > 0
+    start = Preconditioner(flow).place(latent(well(3.0)), 1.0, derived_generator(0))
+    assert (start.placed, start.anew) == (False, False)
+    assert start.f_evals > 0
     assert all(torch.equal(value, before[name]) for name, value in flow.snapshot().items())
 
 
@@ -150,13 +150,13 @@ def test_a_flow_that_begins_there_is_the_tilt_and_one_from_p_is_lost():
 def test_the_next_tilt_keeps_the_shape_in_the_new_place():
     flow = small()
     places = Preconditioner(flow)
-    places.place(latent(well(1e4)), 1.0, derived_generator(0))
+    assert places.place(latent(well(1e4)), 1.0, derived_generator(0)).anew
     with torch.no_grad():
         for weight in flow.parameters():
             weight.add_(0.01)
     learned = [weight.clone() for weight in flow.parameters()]
-    placed, _ = places.place(latent(well(1e4)), 1e-4, derived_generator(0))
-    assert placed
+    start = places.place(latent(well(1e4)), 1e-4, derived_generator(0))
+    assert (start.placed, start.anew) == (True, False)
     assert flow.factor.diagonal().min() > NARROW  # wide again, and followed all the same
     assert all(map(torch.equal, flow.parameters(), learned))
 
@@ -170,13 +170,15 @@ def test_a_path_into_a_narrow_tilt_is_charged_for_its_pilots_and_resumes_to_the_
     journal = MemoryJournal()
     whole = path(journal)
     last = whole.points[-1]
+    # The first tilt is wide; at the second, which is not, the flow begins anew.
+    steps = [point.effort.steps for point in whole.points]
+    assert steps == [SETTINGS.first_steps, SETTINGS.first_steps, SETTINGS.steps]
     trained = SETTINGS.steps * SETTINGS.batch_size
     assert last.effort.f_evals > trained + SETTINGS.n_eval + 2 * DRAWS
     assert last.effort.f_gradients == trained
     assert last.figures.kl_gap < 0.01 + 4 * last.figures.kl_gap_se
-    for done in (1, 2):  # before the first place, and after it
-        resumed = MemoryJournal()
-        resumed.kept = journal.kept[:done]
-        again = path(resumed)
-        for name, value in again.points[-1].flow_state.items():
-            assert torch.equal(value, last.flow_state[name])
+    resumed = MemoryJournal()
+    resumed.kept = journal.kept[:2]
+    again = path(resumed)
+    for name, value in again.points[-1].flow_state.items():
+        assert torch.equal(value, last.flow_state[name])

@@ -66,6 +66,21 @@ class Pilot:
         return bool(torch.linalg.svdvals(self.factor).min() < NARROW)
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins.
+
+    Args:
+        placed: at the tilt itself, not at the last one?
+        anew: has the flow forgotten what it was?
+        f_evals: criterion evaluations spent on it.
+    """
+
+    placed: bool = False
+    anew: bool = False
+    f_evals: int = 0
+
+
 class Preconditioner:
     """Places a flow before each training.
 
@@ -76,24 +91,20 @@ class Preconditioner:
     def __init__(self, flow: Flow) -> None:
         self._flow, self._untrained = flow, flow.snapshot()
 
-    def place(
-        self, f: LatentCriterion, beta: float, generator: torch.Generator
-    ) -> tuple[bool, int]:
+    def place(self, f: LatentCriterion, beta: float, generator: torch.Generator) -> Start:
         """Put the flow where the tilt is, if that is narrow or an earlier one was.
 
         A flow that was placed before keeps the shape that it has learned, in the new place; one
-        that was not forgets what it was, for the pilot says all of it but the shape.
-
-        Returns:
-            Was it placed, and evaluations of f.
+        that was not begins anew, for the pilot says all of it but the shape.
         """
         found = pilot(f, beta, generator)
-        if not found.reached or not (self._flow.is_placed or found.is_narrow):
-            return False, found.f_evals
-        if not self._flow.is_placed:
-            self._flow.load_state_dict(self._untrained)
+        anew = not self._flow.is_placed
+        if not found.reached or (anew and not found.is_narrow):
+            return Start(f_evals=found.f_evals)
+        if anew:
+            self._flow.restore(self._untrained)
         self._flow.place(found.center, WIDER * found.factor)
-        return True, found.f_evals
+        return Start(placed=True, anew=anew, f_evals=found.f_evals)
 
 
 def pilot(f: LatentCriterion, beta: float, generator: torch.Generator) -> Pilot:

@@ -29,7 +29,7 @@ from btgm_cli.tuning.fitting import (
 )
 from btgm_cli.tuning.known import KnownOfPrior, climbed
 from btgm_cli.tuning.learning import Lesson, pairs_of
-from btgm_cli.tuning.preconditioning import Preconditioner
+from btgm_cli.tuning.preconditioning import Preconditioner, Start
 from btgm_cli.tuning.problem import Problem
 from btgm_cli.tuning.resumed import require_same
 from btgm_cli.tuning.settings import Gradient, Tuning
@@ -147,7 +147,7 @@ class Visits:
 
     def _take_over(self, point: PathPoint) -> None:
         """Stand where the run stood when this point was finished."""
-        self.flow.load_state_dict(point.flow_state)
+        self.flow.restore(point.flow_state)
         if self.acceptance:
             self.acceptance.load_state_dict(point.acceptance_state)
             self._known.charged |= self.acceptance.beta.item() == point.beta != 0
@@ -191,11 +191,10 @@ class Visits:
 
     def _train(self, index: int, beta: float) -> Trained:
         """Train the flow and fit the acceptance."""
-        placed, spent = False, 0
+        start = Start()
         if self._preconditioner:
-            generator = self.generator("pilot", index)
-            placed, spent = self._preconditioner.place(self.f, beta, generator)
-        training, settings = self._training(index, beta, placed=placed)
+            start = self._preconditioner.place(self.f, beta, self.generator("pilot", index))
+        training, settings = self._training(index, beta, start)
         if self.acceptance and self._learns_first:
             return self._learn_first(self.acceptance, index, training, settings)
         if checkpoint := self._watched.checkpoint(index):
@@ -212,7 +211,7 @@ class Visits:
             evals += self._teacher.examine(training, index)
         if self.acceptance and training.finite:
             evals += self._fit(self.acceptance, index, training)
-        return Trained(training.step, evals + spent, followed, training.finite)
+        return Trained(training.step, evals + start.f_evals, followed, training.finite)
 
     def _learn_first(
         self, acceptance: Acceptance, index: int, training: Training, settings: Tuning
@@ -279,12 +278,12 @@ class Visits:
         f = self.remembering(self.f, *self.weights)
         return Teacher(f, self.settings.n_learn, self.generator)
 
-    def _training(self, index: int, beta: float, *, placed: bool) -> tuple[Training, Tuning]:
-        """A fresh training, from β itself where the flow was placed there, and its settings."""
-        settings, last = self.settings, last_trained(self.points)
+    def _training(self, index: int, beta: float, start: Start) -> tuple[Training, Tuning]:
+        """A fresh training of the flow, and its settings."""
+        settings, last = self.settings, None if start.anew else last_trained(self.points)
         steps = settings.steps if last else settings.first_steps
-        start = beta if placed else last.beta if last else 0.0
-        schedule = Schedule(start, beta, steps)
+        before = beta if start.placed else last.beta if last else 0.0
+        schedule = Schedule(before, beta, steps)
         if last:
             step = moved(last, beta, self.weights[: self._multiplying])
             settings = replace(settings, learning_rate=settings.learning_rate * warm_share(step))

@@ -51,7 +51,7 @@ def _numbers(path: Path) -> tuple[NDArray[np.float64], list[str]]:
             return np.asarray(np.load(path, allow_pickle=False), dtype=float), []
         table = pd.read_csv(path)
         names = [str(name) for name in table.columns]
-        x = table.to_numpy(dtype=float)
+        x = table.to_numpy(dtype=float, copy=True)  # pandas's own is read-only, torch warns of it
     except (ValueError, TypeError, OSError, EOFError) as error:
         raise DataError(path, f"holds no table of numbers ({error})") from error
     for name in names:

@@ -33,6 +33,5 @@ def build_flow(settings: Mapping[str, Any], state: State) -> Flow:
     arguments = dict(settings)
     families = {"iaf": InverseAutoregressive, "spline_coupling": SplineCoupled}
     flow: Flow = families[arguments.pop("family")](**arguments)
-    # An earlier version's flows have no place of their own: that is the identity.
-    flow.load_state_dict(flow.state_dict() | state)
+    flow.restore(state)
     return flow

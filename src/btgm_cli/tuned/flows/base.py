@@ -126,6 +126,11 @@ class Flow(nn.Module):
         """A detached copy of the weights, on the CPU."""
         return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
 
+    def restore(self, state: State) -> None:
+        """Take weights that `snapshot` took; those of an earlier version have no place."""
+        dim = self.latent_dim
+        self.load_state_dict({"center": torch.zeros(dim), "factor": torch.eye(dim)} | state)
+
 
 def check_widths(
     hidden: Sequence[int] | str, latent_dim: int, depth: int, each: int = 2
