@@ -343,6 +343,17 @@ def test_criteria_that_views_name_are_composed_once():
         with_criteria(['target.views=["E(peek) = 20"]'])
 
 
+def test_views_of_an_experiment_are_on_the_terms_of_its_criterion(tmp_path, monkeypatch):
+    typed = ["experiment=classes_held", 'target.views=["E(real) = 1"]']
+    assert with_criteria(typed) == typed
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "experiment" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text("defaults:\n  - override /model: vae_energy\n")
+    found = with_criteria(["experiment=mine", 'target.views=["E(peak) = 20"]'])
+    assert "criterion=views" in found
+
+
 def test_the_picture_has_a_panel_for_each_criterion(tmp_path):
     row = {
         "kind": "E",
