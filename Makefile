@@ -68,7 +68,7 @@ fig6: ## Fig. 6: towards white pixels
 fig7: ## Fig. 7: towards black pixels
 fig8: ## Fig. 8: the top 1e-4 of Wednesdays
 fig9: ## Fig. 9: uneven and flat weeks
-fig10: ## Fig. 10: a VAE refined by its discriminator (25 minutes)
+fig10: ## Fig. 10: a VAE refined by its discriminator (14 minutes)
 fig11: ## Fig. 11: how steep that discriminator is in z
 double_well: ## The lecture's double well: draws, latents, energies (1 minute of processor time)
 muller_brown: ## The lecture's Müller–Brown surface, likewise
