@@ -136,6 +136,14 @@ def pilot(f: LatentCriterion, beta: float, generator: torch.Generator) -> Pilot:
     return Pilot(center.float(), factor.float(), reached, f_evals)
 
 
+def price_of_pilot(kl: float) -> int:
+    """Evaluations that a pilot takes, some, by the tilt's KL from p, nats.
+
+    Posteriors of 5.5, 5.5, 6.2 and 8.8 nats took 6, 13, 9 and 8 proposals, what is near p two.
+    """
+    return DRAWS * min(2 + round(max(kl, 0.0)), MOST_PROPOSALS)
+
+
 @dataclass(frozen=True)
 class _Weights:
     """Log weights of draws for tilts on the way, nats, shape (n,): `base` + share × `tilt`."""

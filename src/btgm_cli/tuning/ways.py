@@ -18,6 +18,7 @@ from btgm_cli.truth.smc import POPULATIONS, RUNG_ESS
 from btgm_cli.tuning.fitting import N_CALIBRATE, N_GUARD, N_PRIOR, N_SCREENED, N_SIFTED, STEPS
 from btgm_cli.tuning.learning import FIRST, LATER
 from btgm_cli.tuning.pace import Pace
+from btgm_cli.tuning.preconditioning import price_of_pilot
 from btgm_cli.tuning.settings import FirstBeta, Gradient, Tuning
 from btgm_cli.tuning.sight import Sight
 from btgm_cli.tuning.surrogate import OFFERED, ROUNDS
@@ -100,12 +101,14 @@ class Plan:
         judged: draws that its figures rest on, in all.
         settings: of the tuning.
         of_prior: draws of p that s learns from: those that a reference shows, or own ones.
+        kl: of the tilt, nats.
     """
 
     trainings: int
     judged: int
     settings: Tuning
     of_prior: int
+    kl: float
 
     @classmethod
     def of(cls, target: Target, settings: Tuning, kl: float, *, closed_form: bool) -> Plan:
@@ -113,14 +116,14 @@ class Plan:
         of_prior = settings.n_reference // (1 if closed_form else 2)
         if target.path is not None:
             trainings = sum(beta > 0 for beta in target.path)
-            return cls(trainings, settings.n_eval * len(target.path), settings, of_prior)
+            return cls(trainings, settings.n_eval * len(target.path), settings, of_prior, kl)
         trainings, each = TRAININGS[settings.first_beta], settings.n_eval
         if target.C_f is None:  # a KL is told by draws whose f nobody asks for
-            return cls(trainings, (trainings + 1) * each, settings, of_prior)
+            return cls(trainings, (trainings + 1) * each, settings, of_prior, kl)
         # The error that the tolerance asks for, as if f were normal: (C_f − E_p f)² = 2 KL Var f.
         needed = 2 / (settings.tolerance**2 * max(kl, 1e-9))
         rounds = min(MOST_ROUNDS, math.ceil(needed / each))
-        return cls(trainings, (trainings + 1) * rounds * each, settings, of_prior)
+        return cls(trainings, (trainings + 1) * rounds * each, settings, of_prior, kl)
 
     @property
     def steps(self) -> int:
@@ -139,6 +142,7 @@ class Plan:
         else:
             weight = 1 if settings.gradient is Gradient.SCORE else GRADIENT
             spent = self.judged + weight * self.steps * settings.batch_size
+            spent += self.trainings * price_of_pilot(self.kl)
         if settings.min_acceptance_rate < 1:
             spent += N_PRIOR + self.trainings * (N_GUARD + N_SIFTED + N_SCREENED)
         return spent
