@@ -81,9 +81,10 @@ def test_a_pilot_follows_a_negative_beta():
 
 
 def test_a_pilot_gives_up_in_wide_spaces_and_where_f_is_no_number():
-    wide = pilot(latent(lambda x: 30 * x[:, 0].abs(), 400), 1.0, derived_generator(0))
-    assert not wide.reached
-    assert wide.f_evals < MOST_PROPOSALS * DRAWS
+    for dim in (128, 256, 1500):
+        wide = pilot(latent(lambda x: 30 * x[:, 0].abs(), dim), 1.0, derived_generator(0))
+        assert not wide.reached
+        assert wide.f_evals < MOST_PROPOSALS * DRAWS
     nowhere = pilot(latent(lambda x: x[:, 0].log()), 1.0, derived_generator(0))
     assert (nowhere.reached, nowhere.f_evals) == (False, DRAWS)
 

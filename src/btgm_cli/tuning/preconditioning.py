@@ -51,7 +51,7 @@ class Pilot:
     Args:
         center: its mean, shape (D,).
         factor: lower triangular, shape (D, D); its covariance is `factor` times its transpose.
-        reached: has the tilt been reached, or one on the way to it?
+        reached: are these the tilt's own, and not those of one on the way to it?
         f_evals: criterion evaluations.
     """
 
@@ -118,6 +118,7 @@ def pilot(f: LatentCriterion, beta: float, generator: torch.Generator) -> Pilot:
     device, dim = generator.device, f.model.latent_dim
     center = torch.zeros(dim, dtype=torch.double, device=device)
     factor, share, reached = torch.eye(dim, dtype=torch.double, device=device), 0.0, False
+    fewest = max(TOO_FEW, dim / DRAWS)  # fewer than D draws have no covariance
     f_evals = stalls = 0
     while not reached and stalls < MOST_STALLS and f_evals < MOST_PROPOSALS * DRAWS:
         away, log_t = _student(DRAWS, dim, generator)
@@ -127,7 +128,7 @@ def pilot(f: LatentCriterion, beta: float, generator: torch.Generator) -> Pilot:
         if not torch.isfinite(values).all():
             break
         weights = _Weights(f.model.prior_log_prob(z).double() - log_t, beta * values)
-        further = weights.furthest(share)
+        further = weights.furthest(share, fewest)
         if further is None:
             break
         center, factor = _moments(z.double(), torch.softmax(weights.at(further), 0))
@@ -157,7 +158,7 @@ class _Weights:
     def effective(self, share: float) -> float:
         return effective_sample_size(self.at(share)) / len(self.base)
 
-    def furthest(self, start: float) -> float | None:
+    def furthest(self, start: float, fewest: float) -> float | None:
         """The largest share of β for which draws suffice, or again the last; None: too few do."""
 
         def enough(share: float) -> bool:
@@ -167,7 +168,7 @@ class _Weights:
             return 1.0
         if enough(start):
             return bisect(enough, start, 1.0, 50)[0]
-        return start if self.effective(start) >= TOO_FEW else None
+        return start if self.effective(start) >= fewest else None
 
 
 def _student(n: int, dim: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
