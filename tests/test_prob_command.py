@@ -158,7 +158,7 @@ def test_without_a_run_there_is_nothing_to_tell(here, capsys):
     sys.stdout.flush()
 
 
-def test_the_data_are_beside_the_draws_where_the_model_knows_them():
+def test_the_data_are_beside_the_draws_where_the_model_knows_them(tmp_path, monkeypatch):
     class Known(type(Gaussian())):
         def data_draws(self, n, generator):
             return 1 + torch.randn(n, self.latent_dim, generator=generator)
@@ -171,4 +171,5 @@ def test_the_data_are_beside_the_draws_where_the_model_knows_them():
     exact = norm.cdf(one["t"] - 1)
     assert abs(one["probability"] - exact) < 4 * (exact / DATA_DRAWS) ** 0.5
     assert of_data(LatentCriterion(Gaussian(), f), 1.0, torch.Generator()) == []
-    assert load_model("vae_energy").data_draws(3, torch.Generator()) is None  # no data here
+    monkeypatch.setenv("BTGM_DATA_DIR", str(tmp_path))  # without data
+    assert load_model("vae_energy").data_draws(3, torch.Generator()) is None
