@@ -222,6 +222,9 @@ def main(argv: Sequence[str]) -> int:
     """Make the round and its table."""
     paths = [Path(item) for item in argv if "=" not in item]
     further = [item for item in argv if "=" in item]
+    if not paths:
+        print("rounds: give the directory of a run of experiment=classes_held", file=sys.stderr)
+        return 2
     folder = paths[1] if len(paths) > 1 else Path("outputs/classes_held") / paths[0].name
     try:
         compose_config("run", further)  # a mistake is told before anything is trained
