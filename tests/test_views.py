@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.optimize import root
 
+from btgm_cli.cli import main
 from btgm_cli.cli.viewed import with_criteria
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.results import Status
@@ -343,15 +344,21 @@ def test_criteria_that_views_name_are_composed_once():
         with_criteria(['target.views=["E(peek) = 20"]'])
 
 
-def test_views_of_an_experiment_are_on_the_terms_of_its_criterion(tmp_path, monkeypatch):
+def test_views_of_an_experiment_are_on_the_terms_of_its_criterion(tmp_path, monkeypatch, capsys):
     typed = ["experiment=classes_held", 'target.views=["E(real) = 1"]']
     assert with_criteria(typed) == typed
     monkeypatch.chdir(tmp_path)
     own = tmp_path / "experiment" / "mine.yaml"
     own.parent.mkdir()
     own.write_text("defaults:\n  - override /model: vae_energy\n")
-    found = with_criteria(["experiment=mine", 'target.views=["E(peak) = 20"]'])
-    assert "criterion=views" in found
+    # One without terms gives way to the criteria that are named, and a broken one to its fault.
+    for other in ("mine", "energy_peak"):
+        typed = [f"experiment={other}", 'target.views=["E(peak) = 20"]']
+        assert "criterion=views" in with_criteria(typed)
+    own.write_text("defaults: [\n")
+    assert main(["run", *typed[1:], "experiment=mine"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("btgm run: experiment='mine': ")
 
 
 def test_the_picture_has_a_panel_for_each_criterion(tmp_path):

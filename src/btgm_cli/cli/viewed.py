@@ -7,10 +7,10 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
+from btgm_cli.cli.config import compose_config
 from btgm_cli.cli.settings import unknown
-from btgm_cli.cli.tree import choices, conf_dir, own_folders
+from btgm_cli.cli.tree import choices, own_folders
 from btgm_cli.core.errors import SettingError
 from btgm_cli.core.target import Target
 from btgm_cli.core.views import SETTING
@@ -19,9 +19,9 @@ SUM = "criterion=views"
 
 
 def with_criteria(settings: Sequence[str]) -> list[str]:
-    """The settings, with the criteria that the views name unless a criterion is chosen.
+    """The settings, with the criteria that the views name unless a criterion is given.
 
-    An experiment's choice is one, too: its views name its terms.
+    Views beside an experiment whose criterion has terms are on these.
 
     Args:
         settings: as typed.
@@ -32,7 +32,7 @@ def with_criteria(settings: Sequence[str]) -> list[str]:
     found = list(settings)
     typed = [item for item in settings if item.startswith(f"{SETTING}=")]
     chosen = [item for item in settings if item.startswith("criterion=")]
-    if not typed or chosen not in ([], [SUM]) or (not chosen and _by_experiment(settings)):
+    if not typed or chosen not in ([], [SUM]) or (not chosen and _on_terms(settings)):
         return found
     try:
         statements = OverridesParser.create().parse_override(typed[-1]).value()
@@ -53,12 +53,10 @@ def with_criteria(settings: Sequence[str]) -> list[str]:
     return found
 
 
-def _by_experiment(settings: Sequence[str]) -> bool:
-    """Does the experiment that is typed choose a criterion?"""
-    names = [item.partition("=")[2] for item in settings if item.startswith("experiment=")]
-    folders = [conf_dir(), *map(Path, own_folders())]
-    files = [folder / "experiment" / f"{name}.yaml" for name in names[-1:] for folder in folders]
-    chosen = [
-        OmegaConf.select(OmegaConf.load(file), "defaults") for file in files if file.is_file()
-    ]
-    return any("override /criterion" in entry for entries in chosen for entry in entries or ())
+def _on_terms(settings: Sequence[str]) -> bool:
+    """Has the criterion that an experiment chooses terms, which views are on?"""
+    experiments = [item for item in settings if item.startswith("experiment=")]
+    try:
+        return bool(experiments) and "terms" in compose_config("run", experiments).criterion
+    except SettingError:  # which composing all of it will tell
+        return False
