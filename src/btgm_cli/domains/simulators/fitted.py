@@ -42,11 +42,33 @@ N_SEEN = 1000
 CHECK = "check data, simulator and prior: criterion.data, model.simulate, model.prior"
 
 
-@dataclass(frozen=True)
-class FittedCritic:
-    """f of `Fit` by critics: deterministic, with gradient, and no likelihood.
+class Capped:
+    """f of θ that falls as its logarithm where it is far below the best (`core.capping`)."""
 
-    Far below the best, f falls as its logarithm (`core.capping`).
+    model: Parameters
+    fitted: Equilibrium | Fitted | Trained
+
+    @property
+    def uncapped(self) -> Callable[[Tensor], Tensor]:
+        """f as it is, (n,) for θ (n, P), float64."""
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f of shape (n,) for θ (n, P), nats."""
+        return -capped(-self.uncapped(x.cpu().double()), self._ceiling).to(x)
+
+    @cached_property
+    def _ceiling(self) -> float:
+        """−f beyond which f falls so: not above half of p's."""
+        theta = prior_draws(self.model.simulator.prior, N_SEEN, 0, "ceiling")
+        with torch.no_grad():
+            energies = -self.uncapped(theta)
+        return ceiling_over(energies, -self.fitted.best, self.model.latent_dim)
+
+
+@dataclass(frozen=True)
+class FittedCritic(Capped):
+    """f of `Fit` by critics: deterministic, with gradient, and no likelihood.
 
     Args:
         model: the simulator's.
@@ -58,16 +80,8 @@ class FittedCritic:
     fitted: Equilibrium
     simulations: int
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """f of shape (n,) for θ (n, P), nats."""
-        return -capped(-self.tilt(x.cpu().double()), self._ceiling).to(x)
-
-    @cached_property
-    def _ceiling(self) -> float:
-        return _ceiling(self.tilt, self.fitted.best, self.model)
-
     @property
-    def tilt(self) -> Tilt:
+    def uncapped(self) -> Tilt:
         """f as it is."""
         return Tilt(self.model.simulator.prior, self.fitted.scores, self.fitted.weights)
 
@@ -83,10 +97,8 @@ class FittedCritic:
 
 
 @dataclass(frozen=True)
-class FittedLikelihood:
+class FittedLikelihood(Capped):
     """f of `Fit` for one simulator and one data set: deterministic, with gradient.
-
-    Beyond a ceiling, far below the best, f falls as its logarithm (`core.capping`).
 
     Args:
         model: the simulator's.
@@ -100,16 +112,8 @@ class FittedLikelihood:
     observed: Observed
     simulations: int
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """f of shape (n,) for θ (n, P), nats."""
-        return -capped(-self.likelihood(x.cpu().double()), self._ceiling).to(x)
-
-    @cached_property
-    def _ceiling(self) -> float:
-        return _ceiling(self.likelihood, self.fitted.best, self.model)
-
     @property
-    def likelihood(self) -> Callable[[Tensor], Tensor]:
+    def uncapped(self) -> Callable[[Tensor], Tensor]:
         """log-likelihood of θ (n, P), (n,), as it is."""
         prior = self.model.simulator.prior
         return Likelihood(prior, self.fitted.emulator, self.observed)
@@ -137,10 +141,8 @@ class FittedLikelihood:
 
 
 @dataclass(frozen=True)
-class FittedDensity:
+class FittedDensity(Capped):
     """f of `Fit` by a density of the statistics: deterministic, with gradient.
-
-    Beyond a ceiling, far below the best, f falls as its logarithm (`core.capping`).
 
     Args:
         model: the simulator's.
@@ -154,16 +156,8 @@ class FittedDensity:
     units: Tensor
     simulations: int
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """f of shape (n,) for θ (n, P), nats."""
-        return -capped(-self.likelihood(x.cpu().double()), self._ceiling).to(x)
-
-    @cached_property
-    def _ceiling(self) -> float:
-        return _ceiling(self.likelihood, self.fitted.best, self.model)
-
     @property
-    def likelihood(self) -> Callable[[Tensor], Tensor]:
+    def uncapped(self) -> Callable[[Tensor], Tensor]:
         """log-likelihood of θ (n, P), (n,), as it is."""
         return UnitsLikelihood(self.model.simulator.prior, self.fitted.density, self.units)
 
@@ -184,13 +178,6 @@ class FittedDensity:
     def _unlike(self) -> str:
         spare = self.units.numel() - len(self.model.simulator.prior)
         return unlike(self.fitted.misfit, spare)
-
-
-def _ceiling(f: Callable[[Tensor], Tensor], best: float, model: Parameters) -> float:
-    """−f beyond which f falls as its logarithm: far below the best, and not above half of p's."""
-    theta = prior_draws(model.simulator.prior, N_SEEN, 0, "ceiling")
-    with torch.no_grad():
-        return ceiling_over(-f(theta), -best, model.latent_dim)
 
 
 WHAT = {FittedLikelihood: "emulators", FittedDensity: "densities", FittedCritic: "critics"}
