@@ -12,7 +12,7 @@ from hydra import initialize_config_dir
 
 from btgm_cli.cli import COMMANDS, audit, direct_sample, figure, rank, report, sample, train
 from btgm_cli.cli.config import compose_config, values_of
-from btgm_cli.cli.engines import engine_settings
+from btgm_cli.cli.engines import engine_settings, own_settings
 from btgm_cli.cli.options import Options, read_run
 from btgm_cli.cli.overrides import each_job
 from btgm_cli.cli.resume import RESUME
@@ -107,8 +107,7 @@ def read_as_rank(argv: list[str]) -> None:
 def read_as_figure(argv: list[str]) -> None:
     if argv[0] not in figure.FIGURES:
         raise BtgmError(f"{argv[0]} is no figure")
-    how = engine_settings(argv)
-    checked(figure.Request, arguments([item for item in argv[1:] if item not in how]))
+    checked(figure.Request, arguments(own_settings(argv[1:])))
 
 
 def read_as_report(argv: list[str]) -> None:

@@ -41,9 +41,16 @@ is given at a time."""
 
 def engine_settings(settings: Sequence[str]) -> list[str]:
     """Those settings that say how jobs are launched, and leave the jobs as they are."""
-    return [
-        item for item in settings if item.lstrip("+~").startswith((LAUNCHER, "hydra.launcher."))
-    ]
+    return [item for item in settings if _launches(item)]
+
+
+def own_settings(settings: Sequence[str]) -> list[str]:
+    """The others, which are the jobs' own."""
+    return [item for item in settings if not _launches(item)]
+
+
+def _launches(item: str) -> bool:
+    return item.lstrip("+~").startswith((LAUNCHER, "hydra.launcher."))
 
 
 class Engine:

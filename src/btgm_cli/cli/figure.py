@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btgm_cli.cli import figures, run
-from btgm_cli.cli.engines import Engine, engine_settings
+from btgm_cli.cli.engines import Engine, engine_settings, own_settings
 from btgm_cli.cli.figure_sweep import swept
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
@@ -79,9 +79,8 @@ def main(argv: Sequence[str]) -> int:
     name, *settings = argv or [""]
     if name not in (*FIGURES, ALL):
         raise SettingError("figure", name, f"choose one of {', '.join(FIGURES)}, {ALL}")
-    hows = engine_settings(settings)
-    request = checked(Request, arguments([item for item in settings if item not in hows]))
-    engine = Engine(hows)
+    request = checked(Request, arguments(own_settings(settings)))
+    engine = Engine(engine_settings(settings))
     out = request.folder(name)
     require_writable("out", out)
     if name == ALL:

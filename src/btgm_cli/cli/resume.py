@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from btgm_cli.cli.engines import Engine, engine_settings
+from btgm_cli.cli.engines import Engine, engine_settings, own_settings
 from btgm_cli.cli.execute import execute
 from btgm_cli.cli.options import Asked
 from btgm_cli.cli.prepare import about, configurations, prepared_of
@@ -40,14 +40,13 @@ def _resume_sweep(path: Path, asked: Asked) -> int:
     The command of the sweep may be typed again; then it has to ask for the same jobs. Any launcher
     goes on with what another one began.
     """
-    jobs, how = read_plan(path), engine_settings(asked.settings)
-    own = [item for item in asked.settings if item not in how]
+    jobs, own = read_plan(path), own_settings(asked.settings)
     if asked.shown or (own and not asked.sweep):
         text = " ".join([*own, *asked.shown])
         raise SettingError("resume", text, "takes its settings from the sweep: give no others")
     if own:
         _require_same_jobs(path, jobs, asked)
-    engine = Engine(how)
+    engine = Engine(engine_settings(asked.settings))
     with Sweep(path, jobs, resume=True) as sweep:
         engine.run(sweep)
     return sweep.code

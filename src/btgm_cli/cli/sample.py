@@ -19,7 +19,7 @@ from btgm_cli import __version__
 from btgm_cli.cli.direct_sample import without_run
 from btgm_cli.cli.draw_files import DrawFiles
 from btgm_cli.cli.draw_parts import Shard
-from btgm_cli.cli.engines import engine_settings
+from btgm_cli.cli.engines import own_settings
 from btgm_cli.cli.job import cpu_threads
 from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.settings import arguments, checked, path_of, require_least
@@ -116,8 +116,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _planned(argv: Sequence[str], count: int) -> tuple[Path, int | None]:
     """Where all draws of so many shards go, and the threads that are asked for."""
-    hows = engine_settings(argv)
-    typed = [item for item in argv[1:] if item not in hows and not item.startswith("shard=")]
+    typed = [item for item in own_settings(argv[1:]) if not item.startswith("shard=")]
     request = checked(Request, arguments([*typed, f"shard=0/{count}"]))
     run = load_run(path_of(argv[0]))
     beta = float(run.pareto.iloc[run.index(request.beta)]["beta"])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from btgm_cli.cli.draw_parts import SHARDS, DrawParts, Shard
-from btgm_cli.cli.engines import Engine, engine_settings
+from btgm_cli.cli.engines import Engine, engine_settings, own_settings
 from btgm_cli.cli.work import silence
 from btgm_cli.core import blame
 from btgm_cli.core.errors import BtgmError, SettingError, WriteError, in_one_line
@@ -177,7 +177,7 @@ def draw_all(
         SettingError: an argument that cannot be used, or draws that are all there.
     """
     engine = Engine(engine_settings(argv))
-    own = [item for item in argv if item not in engine_settings(argv)]
+    own = own_settings(argv)
     named = [item.removeprefix("shard=") for item in own if item.startswith("shard=")]
     if not named:
         raise SettingError("shard", "", f"{SHARDS}; -m draws shards")
