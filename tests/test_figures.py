@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from btgm_cli.cli import figure, main
+from btgm_cli.cli import ended, figure, main
 from btgm_cli.cli.config import compose_config
 from btgm_cli.domains.analytic.criteria import Linear
 from btgm_cli.domains.digits.figures.numbers import tilt_at
@@ -177,7 +177,7 @@ def test_pictures_are_png_and_vector(quick, name):
 
 @pytest.mark.slow
 def test_a_finished_run_is_used_again_to_the_same_bytes(quick, monkeypatch, capsys):
-    monkeypatch.setattr(figure.run, "main", None)
+    monkeypatch.setattr(ended.run, "main", None)
     before = {path: path.read_bytes() for path in (quick / "fig6").iterdir() if path.is_file()}
     before.pop(quick / "fig6" / "made.json")  # has the seconds
     assert main(["figure", "fig6", "quick=true"]) == 0
@@ -191,7 +191,7 @@ def test_a_finished_run_is_used_again_to_the_same_bytes(quick, monkeypatch, caps
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["theory.csv", "pareto.csv", "summary.json", "samples/000.npy"])
 def test_a_damaged_run_is_told_before_any_work(quick, monkeypatch, capsys, name):
-    monkeypatch.setattr(figure.run, "main", None)
+    monkeypatch.setattr(ended.run, "main", None)
     file = Path("outputs/figures/quick/fig6/runs/default", name)
     kept = file.read_bytes()
     file.write_bytes(kept[: len(kept) // 2])
@@ -216,7 +216,7 @@ def test_an_interrupted_run_goes_on_whatever_its_verdict(quick, monkeypatch, cod
         summary.write_bytes(kept)
         return code
 
-    monkeypatch.setattr(figure.run, "main", resumed)
+    monkeypatch.setattr(ended.run, "main", resumed)
     summary.unlink()
     assert main(["figure", "fig6", "quick=true"]) == expected
     assert asked == [[f"resume={run}"]]

@@ -22,7 +22,6 @@ from experiments.bench.rounds import (
     SHOWN,
     STEPS,
     criterion_of,
-    ended_run,
     first_of,
     next_discriminator,
 )
@@ -30,6 +29,7 @@ from experiments.bench.settings import Settings
 from experiments.bench.table import Table
 from torch import Tensor
 
+from btgm_cli.cli.ended import ended_run
 from btgm_cli.cli.recipes import QUICK
 from btgm_cli.core.errors import DataError
 from btgm_cli.core.latent_criterion import LatentCriterion, evaluate
@@ -150,6 +150,7 @@ class Refinement:
         """The run of a round, made or gone on with where it is not finished."""
         asked = [f"model={self.plan.model}", *criterion_of(names, self.plan.rounds)]
         asked += [f"target.betas=[{','.join(map(str, betas))}]", f"seed={self.seed}"]
+        asked.append(f"threads={torch.get_num_threads()}")
         asked += QUICK if self.settings.quick else ()
         return ended_run(self.folder / f"round{number}", asked)
 

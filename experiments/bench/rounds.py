@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from btgm_cli.cli import run as runs
-from btgm_cli.cli.loading import load_run
-from btgm_cli.core.errors import BtgmError
 from btgm_cli.domains.digits.discriminator import Discriminator
 from btgm_cli.domains.digits.generator import Digits
 from btgm_cli.domains.digits.pretraining.discriminator import (
@@ -18,9 +14,6 @@ from btgm_cli.domains.digits.pretraining.discriminator import (
     DiscriminatorTrainee,
 )
 from btgm_cli.domains.digits.vae import load_digits
-from btgm_cli.store.loaded import LoadedRun
-from btgm_cli.store.manifest import MANIFEST
-from btgm_cli.store.runs import SUMMARY
 from btgm_cli.tuned.correction import Draws, joined
 
 SHOWN = 20_000
@@ -67,21 +60,6 @@ def next_discriminator(
     for index in range(steps):
         trainee.step(index)
     return trainee.network
-
-
-def ended_run(path: Path, asked: Sequence[str]) -> LoadedRun:
-    """The run in a directory: as it ended, gone on with, or made as it is asked for.
-
-    Raises:
-        BtgmError: it did not end.
-    """
-    if not (path / SUMMARY).is_file():
-        begun = (path / MANIFEST).is_file()
-        new = [*asked, f"threads={torch.get_num_threads()}", f"out={path}"]
-        # 3 is a verdict, and part of the table.
-        if runs.main([f"resume={path}"] if begun else new) not in (0, 3):
-            raise BtgmError(f"the run in {path} did not end: see {path / 'run.log'}")
-    return load_run(path)
 
 
 def criterion_of(

@@ -31,7 +31,6 @@ from experiments.bench.rounds import (
     SHOWN,
     STEPS,
     criterion_of,
-    ended_run,
     first_of,
     next_discriminator,
 )
@@ -40,6 +39,7 @@ from torch import Tensor
 
 from btgm_cli import load_run
 from btgm_cli.cli.config import compose_config
+from btgm_cli.cli.ended import ended_run
 from btgm_cli.core.errors import BtgmError, SettingError
 from btgm_cli.core.seeds import derived_generator
 from btgm_cli.core.viewed import Viewed
@@ -163,6 +163,7 @@ class Round:
             *criterion_of(names, betas, f"criterion.terms.{REAL}"),
             f"target.views={json.dumps(views)}",
             f"seed={self.seed}",
+            f"threads={torch.get_num_threads()}",
         ]
 
     def _train(self) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from btgm_cli.cli import figures, run
+from btgm_cli.cli import figures
+from btgm_cli.cli.ended import ended_run
 from btgm_cli.cli.engines import Engine, engine_settings, own_settings
 from btgm_cli.cli.figure_sweep import swept
 from btgm_cli.cli.job import cpu_threads
-from btgm_cli.cli.loading import load_run
 from btgm_cli.cli.recipes import FIGURES, RUNS, Recipe, load_figure
 from btgm_cli.cli.settings import arguments, checked
 from btgm_cli.cli.threads import require_threads
@@ -21,7 +21,6 @@ from btgm_cli.store.files import require_writable
 from btgm_cli.store.loaded import LoadedRun
 from btgm_cli.store.manifest import MANIFEST
 from btgm_cli.store.runs import SUMMARY, read_run
-from btgm_cli.store.sweeps import note_failure
 
 ALL = "all"
 
@@ -110,7 +109,7 @@ def _runs(recipe: Recipe, engine: Engine) -> dict[str, LoadedRun]:
         read_run(place)
     if not engine.here and len(finished) < len(places):
         _side_by_side(recipe, engine)
-    return {name: _finished(places[name], overrides) for name, overrides in asked.items()}
+    return {name: ended_run(places[name], overrides) for name, overrides in asked.items()}
 
 
 def _side_by_side(recipe: Recipe, engine: Engine) -> None:
@@ -125,19 +124,3 @@ def _side_by_side(recipe: Recipe, engine: Engine) -> None:
     if faults:
         told = "; ".join(line.strip() for line in faults)
         raise BtgmError(f"the runs in {recipe.out / RUNS} did not all end: {told}")
-
-
-def _finished(path: Path, overrides: Sequence[str]) -> LoadedRun:
-    """The run in `path`: as it is if it is finished, else made, or gone on with.
-
-    Raises:
-        BtgmError: it could not be finished.
-    """
-    if not (path / SUMMARY).is_file():
-        begun = (path / MANIFEST).is_file()
-        code = run.main([f"resume={path}"] if begun else [*overrides, f"out={path}"])
-        # 3 is a verdict, and part of the figure.
-        if code not in (0, 3):
-            raise BtgmError(f"the run in {path} did not end: see {path / 'run.log'}")
-        note_failure(path, None)  # that of a launcher before
-    return load_run(path)
